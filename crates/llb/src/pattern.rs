@@ -1,0 +1,177 @@
+//! The pattern languages that LLB attributes and ignore files speak.
+//!
+//! There are two. [`Matcher`] is that of `.dockerignore` and of exclude and include lists: the rules of
+//! `moby/patternmatcher`, where `**` crosses directories, the last match wins and a match of a directory counts for
+//! everything below it. [`Glob`] is Go's `filepath.Match`, which COPY uses for wildcards in its sources. Both are
+//! compiled to a small automaton whose running time is the product of the two lengths: a hostile pattern cannot
+//! make a build hang.
+
+mod program;
+
+use program::{Flavour, Program};
+
+/// Why a text is not a pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{pattern}` is not a valid pattern: {reason}")]
+pub struct PatternError {
+    /// The pattern.
+    pub pattern: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+    /// The line of the ignore file that it stands on, 1-based, if it came from one.
+    pub line: Option<usize>,
+}
+
+/// Reads the text of an ignore file into patterns for [`Matcher::new`].
+///
+/// A comment has its `#` in the first column. Patterns are trimmed, cleaned as paths and made relative. The error of
+/// a pattern that [`Matcher::new`] would refuse names its line.
+pub fn read_ignore_file(text: &str) -> Result<Vec<String>, PatternError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut patterns = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        if line.starts_with('#') || line.trim().is_empty() {
+            continue;
+        }
+        let pattern = normal_pattern(line.trim());
+        Rule::new(&pattern).map_err(|error| PatternError { line: Some(index + 1), ..error })?;
+        patterns.push(pattern);
+    }
+    Ok(patterns)
+}
+
+fn normal_pattern(line: &str) -> String {
+    let (mark, path) = match line.strip_prefix('!') {
+        Some(path) => ("!", path.trim()),
+        None => ("", line),
+    };
+    if path.is_empty() {
+        return mark.to_owned();
+    }
+    let path = clean(path);
+    let relative = path.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(&path);
+    format!("{mark}{relative}")
+}
+
+/// Go's `filepath.Clean`: no empty and `.` components, `..` resolved in the text.
+fn clean(path: &str) -> String {
+    let rooted = path.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            ".." if rooted => {}
+            part => parts.push(part),
+        }
+    }
+    match (rooted, parts.is_empty()) {
+        (true, _) => format!("/{}", parts.join("/")),
+        (false, true) => ".".to_owned(),
+        (false, false) => parts.join("/"),
+    }
+}
+
+/// A list of patterns, compiled.
+#[derive(Debug, Clone, Default)]
+pub struct Matcher {
+    rules: Vec<Rule>,
+}
+
+impl Matcher {
+    /// Compiles patterns; empty ones are skipped.
+    pub fn new(patterns: &[impl AsRef<str>]) -> Result<Self, PatternError> {
+        let patterns = patterns.iter().map(|pattern| pattern.as_ref().trim());
+        let rules = patterns.filter(|pattern| !pattern.is_empty()).map(|pattern| Rule::new(&clean(pattern)));
+        Ok(Self { rules: rules.collect::<Result<_, _>>()? })
+    }
+
+    /// Whether the list selects this path: relative, cleaned, with `/` between its parts.
+    ///
+    /// A pattern that matches a parent directory matches the path; the last pattern that matches decides.
+    pub fn excludes(&self, path: &str) -> bool {
+        let mut excluded = false;
+        for rule in &self.rules {
+            // A rule that could not change the answer need not be tried.
+            if rule.reincludes == excluded && rule.program.matches_or_parent(path) {
+                excluded = !rule.reincludes;
+            }
+        }
+        excluded
+    }
+
+    /// Whether some `!` pattern may match a path below this directory, so that a walk has to enter it although it
+    /// is excluded.
+    pub fn may_reinclude_below(&self, directory: &str) -> bool {
+        self.rules.iter().any(|rule| rule.reincludes && rule.program.may_match_below(directory))
+    }
+}
+
+/// One pattern.
+#[derive(Debug, Clone)]
+struct Rule {
+    /// It begins with `!`.
+    reincludes: bool,
+    program: Program,
+}
+
+impl Rule {
+    fn new(pattern: &str) -> Result<Self, PatternError> {
+        let (reincludes, path) = match pattern.strip_prefix('!') {
+            Some(path) => (true, path),
+            None => (false, pattern),
+        };
+        if path.is_empty() {
+            let reason = "nothing follows the `!`";
+            return Err(PatternError { pattern: pattern.to_owned(), reason, line: None });
+        }
+        Ok(Self { reincludes, program: compile(path, Flavour::IgnoreFile)? })
+    }
+}
+
+fn compile(pattern: &str, flavour: Flavour) -> Result<Program, PatternError> {
+    Program::compile(pattern, flavour).map_err(|reason| PatternError {
+        pattern: pattern.to_owned(),
+        reason,
+        line: None,
+    })
+}
+
+/// One pattern of Go's `filepath.Match`, compiled.
+#[derive(Debug, Clone)]
+pub struct Glob(Program);
+
+impl Glob {
+    /// Compiles a pattern.
+    pub fn new(pattern: &str) -> Result<Self, PatternError> {
+        compile(pattern, Flavour::Go).map(Self)
+    }
+
+    /// Whether the pattern matches the whole of `name`; `*` and `?` do not match a `/`.
+    pub fn matches(&self, name: &str) -> bool {
+        self.0.matches(name)
+    }
+}
+
+/// Whether a pattern of Go's `filepath.Match` matches the whole of `name`. To match many names, keep a [`Glob`].
+pub fn glob_match(pattern: &str, name: &str) -> Result<bool, PatternError> {
+    Ok(Glob::new(pattern)?.matches(name))
+}
+
+/// Whether the text has a wildcard that no backslash protects.
+pub fn has_wildcard(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => drop(bytes.next()),
+            b'*' | b'?' | b'[' => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! Tables for both pattern languages; the cases are behaviours of `moby/patternmatcher` and Go's `filepath.Match`.
+
+use super::*;
+
+#[test]
+fn ignore_files_are_read() {
+    let text = "\u{feff}# comment\n  # no comment\n\n  *.md  \n/abs/x/\n! ./keep/../kept.md\n/\n";
+    let patterns = read_ignore_file(text).unwrap();
+    assert_eq!(patterns, ["# no comment", "*.md", "abs/x", "!kept.md", "/"]);
+    let error = read_ignore_file("ok\n!\n").unwrap_err();
+    assert_eq!((error.line, error.pattern.as_str()), (Some(2), "!"));
+    assert_eq!(read_ignore_file("a\n\n[x\n").unwrap_err().line, Some(3));
+}
+
+#[test]
+fn one_pattern_excludes() {
+    for (pattern, path, excluded) in [
+        ("a", "a", true),
+        ("a", "ab", false),
+        ("a", "b/a", false),
+        ("a", "a/b/c", true),
+        ("*", "a/b", true),
+        ("*.md", "x.md", true),
+        ("*.md", "d/x.md", false),
+        ("*/x", "d/x", true),
+        ("*/x", "d/e/x", false),
+        ("d/*", "d", false),
+        ("d/*", "d/e/f", true),
+        ("**", "a", true),
+        ("**", "a/b", true),
+        ("**/x", "x", true),
+        ("**/x", "a/b/x", true),
+        ("**/x", "ax", false),
+        ("**/x/y", "a/x/y", true),
+        ("**x", "ax", true),
+        ("**/*.go", "x.go", true),
+        ("**/*.go", "a/b/x.go", true),
+        ("**/*.go", "x.gox", false),
+        ("a/**", "a", false),
+        ("a/**", "a/b/c", true),
+        ("a/**/b", "a/b", true),
+        ("a/**/b", "a/x/y/b", true),
+        ("a/**/b", "a/x/yb", false),
+        ("a/**/*", "a/b", true),
+        ("a/**/*.txt", "a/b/c.txt", true),
+        ("?", "a", true),
+        ("a?b", "a/b", false),
+        ("[a-c]x", "bx", true),
+        ("[^a-c]x", "bx", false),
+        ("[^a-c]x", "dx", true),
+        ("a.b", "axb", false),
+        ("a(b)+{c}|$", "a(b)+{c}|$", true),
+        (r"\*", "*", true),
+        (r"\*", "a", false),
+        ("ä?", "äö", true),
+        ("./a/../b", "b", true),
+    ] {
+        let matcher = Matcher::new(&[pattern]).unwrap();
+        assert_eq!(matcher.excludes(path), excluded, "{pattern} on {path}");
+    }
+}
+
+#[test]
+fn the_last_match_wins() {
+    for (patterns, path, excluded) in [
+        (&["dir", "!dir/a"][..], "dir/a", false),
+        (&["dir", "!dir/a"], "dir/a/below", false),
+        (&["dir", "!dir/a"], "dir/b", true),
+        (&["!dir/a", "dir"], "dir/a", true),
+        (&["*.md", "!r*.md", "readme.md"], "readme.md", true),
+        (&["*.md", "!r*.md", "readme.md"], "r.md", false),
+        (&["**", "!**/*.go"], "a/b.go", false),
+        (&["**", "!**/*.go"], "a/b.c", true),
+        (&["!a"], "a", false),
+        (&["", " "], "a", false),
+    ] {
+        assert_eq!(Matcher::new(patterns).unwrap().excludes(path), excluded, "{patterns:?} on {path}");
+    }
+}
+
+#[test]
+fn walks_enter_excluded_directories_only_for_a_reason() {
+    for (patterns, directory, may) in [
+        (&["dir"][..], "dir", false),
+        (&["dir", "!dir/a"], "dir", true),
+        (&["dir", "!dir/a/b"], "dir/a", true),
+        (&["dir", "!dir/a/b"], "dir/c", false),
+        (&["*", "!*.md"], "dir", false),
+        (&["*", "!*/keep"], "dir", true),
+        (&["*", "!*/keep"], "dir/sub", false),
+        (&["*", "!**/keep"], "any/where", true),
+        (&["*", "!src/**"], "src/a/b", true),
+        (&["*", "!src/**"], "lib", false),
+    ] {
+        assert_eq!(
+            Matcher::new(patterns).unwrap().may_reinclude_below(directory),
+            may,
+            "{patterns:?} {directory}"
+        );
+    }
+}
+
+#[test]
+fn bad_patterns_are_refused() {
+    for bad in ["!", "[", "a[", "[]a]", "[-x]", "[x-]", "[a-b-c]", r"\", "[^bc"] {
+        assert!(Matcher::new(&[bad]).is_err(), "{bad}");
+    }
+    assert_eq!(
+        Glob::new("[a").unwrap_err().to_string(),
+        "`[a` is not a valid pattern: its `[` is not closed"
+    );
+}
+
+#[test]
+fn globs_match_as_go_does() {
+    for (pattern, name, matches) in [
+        ("abc", "abc", true),
+        ("*", "abc", true),
+        ("*c", "abc", true),
+        ("a*", "ab/c", false),
+        ("a*/b", "abc/b", true),
+        ("a*/b", "a/c/b", false),
+        ("a*b*c*d*e*/f", "axbxcxdxe/f", true),
+        ("a*b*c*d*e*/f", "axbxcxdxe/xxx/f", false),
+        ("a**b", "axxb", true),
+        ("**", "a/b", false),
+        ("a*b?c*x", "abxbbxdbxebxczzx", true),
+        ("a*b?c*x", "abxbbxdbxebxczzy", false),
+        ("ab[c]", "abc", true),
+        ("ab[b-d]", "abc", true),
+        ("ab[e-g]", "abc", false),
+        ("ab[^c]", "abc", false),
+        ("ab[^e-g]", "abc", true),
+        (r"a\*b", "a*b", true),
+        (r"a\*b", "ab", false),
+        ("a?b", "a☺b", true),
+        ("a[^a]b", "a☺b", true),
+        ("a???b", "a☺b", false),
+        ("[a-ζ]*", "α", true),
+        ("*[a-ζ]", "A", false),
+        ("a?b", "a/b", false),
+        (r"[\]a]", "]", true),
+        (r"[\-x]", "-", true),
+        ("", "", true),
+        ("", "a", false),
+    ] {
+        assert_eq!(glob_match(pattern, name), Ok(matches), "{pattern} on {name}");
+    }
+}
+
+#[test]
+fn a_hostile_pattern_ends() {
+    let pattern = "a*".repeat(500) + "b";
+    assert_eq!(glob_match(&pattern, &"a".repeat(2000)), Ok(false));
+    let pattern = "**/a/".repeat(200) + "b*";
+    assert!(!Matcher::new(&[pattern]).unwrap().excludes(&"a/".repeat(500)));
+}
+
+#[test]
+fn wildcards_are_seen_unless_protected() {
+    for (text, wild) in [
+        ("a", false),
+        ("a*", true),
+        ("?", true),
+        ("[", true),
+        (r"a\*", false),
+        (r"\\*", true),
+        (r"a\", false),
+    ] {
+        assert_eq!(has_wildcard(text), wild, "{text}");
+    }
+}

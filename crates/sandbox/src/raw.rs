@@ -1,0 +1,109 @@
+//! The system calls that no library in use wraps safely, each behind a safe function. All `unsafe` of the
+//! workspace is here.
+#![allow(unsafe_code, reason = "fork, namespaces, ioctl, signal dispositions and seccomp have no safe interface")]
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+use nix::libc;
+use nix::unistd::ForkResult;
+use rustix::thread::UnshareFlags;
+
+/// First file descriptor after the standard streams.
+const FIRST_INHERITED: libc::c_uint = 3;
+
+/// The number of the last signal that has a disposition.
+const LAST_SIGNAL: libc::c_int = 64;
+
+/// Forks a process of one thread.
+///
+/// # Errors
+/// EDEADLK if the process has several threads: the child would hold their locks for ever.
+pub(crate) fn fork_single_threaded() -> io::Result<ForkResult> {
+    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    if threads != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EDEADLK));
+    }
+    // SAFETY: with one thread there is no lock or other state that another thread left half-way.
+    Ok(unsafe { nix::unistd::fork() }?)
+}
+
+/// Moves the calling thread into new namespaces.
+pub(crate) fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {
+    debug_assert!(!flags.contains(UnshareFlags::FILES), "file descriptors are shared with safe code");
+    // SAFETY: only unsharing the table of file descriptors is unsound, and no caller asks for it.
+    unsafe { rustix::thread::unshare_unsafe(flags) }
+}
+
+/// Sets attributes (`MOUNT_ATTR_*`) on a mount and all mounts below it.
+pub(crate) fn mount_setattr_recursive(mount: BorrowedFd<'_>, set: u64) -> io::Result<()> {
+    // SAFETY: an all-zero `mount_attr` is valid and changes nothing.
+    let mut attr: libc::mount_attr = unsafe { mem::zeroed() };
+    attr.attr_set = set;
+    // SAFETY: the path is a NUL-terminated literal and `attr` outlives the call, which reads `size_of` bytes.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    check(result)
+}
+
+/// Makes every descriptor but the standard streams close at the next execve.
+pub(crate) fn close_on_exec_all() -> io::Result<()> {
+    // SAFETY: marking descriptors close-on-exec takes none away from their owners.
+    check(unsafe {
+        libc::syscall(libc::SYS_close_range, FIRST_INHERITED, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    })
+}
+
+/// Restores the default disposition of every signal and blocks none: both are inherited over execve.
+pub(crate) fn reset_signals() -> io::Result<()> {
+    for signal in 1..=LAST_SIGNAL {
+        // SAFETY: SIG_DFL runs no code of ours. Errors are for the signals that cannot be changed (KILL, STOP and
+        // those that the C library keeps to itself), which are at their defaults.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    Ok(nix::sys::signal::sigprocmask(
+        nix::sys::signal::SigmaskHow::SIG_SETMASK,
+        Some(&nix::sys::signal::SigSet::empty()),
+        None,
+    )?)
+}
+
+/// Sets the `IFF_UP` flag of the network interface called `lo` in the namespace of `socket`.
+pub(crate) fn raise_loopback(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: an all-zero `ifreq` is valid.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    for (slot, byte) in request.ifr_name.iter_mut().zip(*b"lo\0") {
+        *slot = byte as libc::c_char;
+    }
+    let fd: RawFd = socket.as_raw_fd();
+    // SAFETY: both requests take an `ifreq`, which outlives the calls.
+    check(unsafe { libc::ioctl(fd, libc::SIOCGIFFLAGS as _, &raw mut request) }.into())?;
+    // SAFETY: the previous call filled in this member of the union.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    request.ifr_ifru.ifru_flags = flags | libc::IFF_UP as libc::c_short;
+    // SAFETY: as above.
+    check(unsafe { libc::ioctl(fd, libc::SIOCSIFFLAGS as _, &raw mut request) }.into())
+}
+
+/// Installs a seccomp filter for this thread and all it becomes.
+pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
+    let length = program.len().try_into().map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
+    let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the kernel copies `len` instructions from `filter` and writes nothing.
+    check(unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
+    })
+}
+
+fn check(result: libc::c_long) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

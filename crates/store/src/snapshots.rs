@@ -1,0 +1,89 @@
+//! Unpacked layers: directories in overlay's own format (whiteouts, opaque marks), used as lower directories.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use gantry_oci::Digest;
+
+use crate::error::At;
+use crate::session::random_id;
+use crate::{Store, StoreError};
+
+/// Names a layer in this store: a layer of an image by its diff id, a layer that a step made by a random name.
+///
+/// A step's layer has no digest until somebody wants to export it, which may be never.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LayerId(Kind);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Kind {
+    Image(Digest),
+    Step(String),
+}
+
+impl LayerId {
+    /// The layer of an image with this diff id.
+    pub fn image(diff_id: Digest) -> Self {
+        Self(Kind::Image(diff_id))
+    }
+
+    /// A new name for a layer that a step makes.
+    pub fn new_step() -> Self {
+        Self(Kind::Step(random_id()))
+    }
+
+    /// The diff id, if the layer came with an image.
+    pub fn diff_id(&self) -> Option<&Digest> {
+        match &self.0 {
+            Kind::Image(digest) => Some(digest),
+            Kind::Step(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for LayerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Image(digest) => f.write_str(&digest.hex()),
+            Kind::Step(id) => f.write_str(id),
+        }
+    }
+}
+
+impl FromStr for LayerId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let hex = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        match text.len() {
+            64 => Ok(Self(Kind::Image(format!("sha256:{text}").parse().map_err(|_| ())?))),
+            16 if hex => Ok(Self(Kind::Step(text.to_owned()))),
+            _ => Err(()),
+        }
+    }
+}
+
+impl Store {
+    /// Where the layer is, or would be, unpacked.
+    pub fn snapshot_path(&self, layer: &LayerId) -> PathBuf {
+        self.root().join("snapshots").join(layer.to_string())
+    }
+
+    /// Whether the layer is unpacked here.
+    pub fn has_snapshot(&self, layer: &LayerId) -> bool {
+        self.snapshot_path(layer).is_dir()
+    }
+
+    /// Makes a finished directory of this store's the unpacked layer. If another process was faster, the directory is
+    /// left to the caller, who drops it.
+    pub fn adopt_snapshot(&self, directory: &Path, layer: &LayerId) -> Result<(), StoreError> {
+        let target = self.snapshot_path(layer);
+        match fs::rename(directory, &target) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            result => result.at("rename a layer to", &target),
+        }
+    }
+}

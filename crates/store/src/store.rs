@@ -1,0 +1,59 @@
+//! Opening a store, and the directories that it is made of.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+
+use crate::error::At;
+use crate::session::Session;
+use crate::{StoreError, records};
+
+const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+const EMPTY_INDEX: &str =
+    r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+
+/// An open store. Share it behind an `Arc`; all methods may be called from any thread.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    database: Mutex<Connection>,
+    session: Session,
+}
+
+impl Store {
+    /// Opens the store at `root`, making it if it is not there, and removes what dead processes left in it.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        for directory in ["blobs/sha256", "snapshots", "locks", "tmp"] {
+            let path = root.join(directory);
+            // Images hold set-user-id programs and other people's secrets: nobody else may look in.
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).at("create", &path)?;
+        }
+        let root = fs::canonicalize(root).at("resolve", root)?;
+        for (name, text) in [("oci-layout", OCI_LAYOUT), ("index.json", EMPTY_INDEX)] {
+            let path = root.join(name);
+            if !path.exists() {
+                fs::write(&path, text).at("write", &path)?;
+            }
+        }
+        let session = Session::start(&root.join("tmp"))?;
+        let database = records::open(&root)?;
+        Ok(Self { root, database: Mutex::new(database), session })
+    }
+
+    /// The directory that holds everything.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(crate) fn database(&self) -> MutexGuard<'_, Connection> {
+        // A panic between two statements leaves SQLite as consistent as a crash would.
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

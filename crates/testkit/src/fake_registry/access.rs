@@ -1,0 +1,133 @@
+//! Who may do what in the fake registry: nothing, Basic, or Bearer tokens from its own token endpoint.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+
+/// The kind of access control.
+#[derive(Debug, Clone, Default)]
+pub enum Access {
+    /// Everybody may do everything.
+    #[default]
+    Open,
+    /// User name and password with every request.
+    Basic {
+        /// The user.
+        user: String,
+        /// The password.
+        password: String,
+    },
+    /// A token for user name and password, or for an identity token whose value is the password.
+    Bearer {
+        /// The user.
+        user: String,
+        /// The password.
+        password: String,
+        /// How long a token is valid.
+        lifetime: Duration,
+        /// Whether somebody without credentials gets a token for pulling.
+        anonymous_pull: bool,
+    },
+}
+
+impl Access {
+    /// Basic authentication.
+    pub fn basic(user: &str, password: &str) -> Self {
+        Self::Basic { user: user.to_owned(), password: password.to_owned() }
+    }
+
+    /// Tokens that live for `lifetime`, for nobody but this user.
+    pub fn bearer(user: &str, password: &str, lifetime: Duration) -> Self {
+        Self::Bearer { user: user.to_owned(), password: password.to_owned(), lifetime, anonymous_pull: false }
+    }
+}
+
+/// Checks requests and gives out tokens.
+#[derive(Debug, Default)]
+pub(super) struct Doorkeeper {
+    access: Access,
+    tokens: HashMap<String, Token>,
+    issued: usize,
+}
+
+#[derive(Debug)]
+struct Token {
+    expires: Instant,
+    scopes: Vec<String>,
+}
+
+/// What the token endpoint answers.
+#[derive(Debug)]
+pub(super) enum Issue {
+    Token { token: String, lifetime: Duration },
+    Refused,
+}
+
+impl Doorkeeper {
+    pub(super) fn set(&mut self, access: Access) {
+        self.access = access;
+        self.tokens.clear();
+    }
+
+    pub(super) fn revoke(&mut self) {
+        self.tokens.clear();
+    }
+
+    pub(super) fn issued(&self) -> usize {
+        self.issued
+    }
+
+    /// The value of `WWW-Authenticate` if the request may not pass.
+    ///
+    /// `needs` are pairs of repository and action.
+    pub(super) fn challenge(&self, authorization: Option<&str>, needs: &[(String, &str)], host: &str) -> Option<String> {
+        match &self.access {
+            Access::Open => None,
+            Access::Basic { user, password } => {
+                let good = authorization == Some(&basic(user, password));
+                (!good).then(|| "Basic realm=\"fake, with a comma\"".to_owned())
+            }
+            Access::Bearer { .. } => {
+                let token = authorization.and_then(|text| text.strip_prefix("Bearer "));
+                let token = token.and_then(|text| self.tokens.get(text)).filter(|token| Instant::now() < token.expires);
+                let good = token.is_some_and(|token| needs.iter().all(|need| allows(&token.scopes, need)));
+                let error = if token.is_some() { ",error=\"insufficient_scope\"" } else { "" };
+                let scope = needs.first().map_or(String::new(), |(repository, action)| {
+                    let actions = if *action == "push" { "pull,push" } else { "pull" };
+                    format!(",scope=\"repository:{repository}:{actions}\"")
+                });
+                (!good).then(|| format!("Bearer realm=\"http://{host}/token\",service=\"fake\"{scope}{error}"))
+            }
+        }
+    }
+
+    /// Gives out a token. `identity` is the refresh token of a POST.
+    pub(super) fn issue(&mut self, authorization: Option<&str>, identity: Option<&str>, scopes: Vec<String>) -> Issue {
+        let Access::Bearer { user, password, lifetime, anonymous_pull } = &self.access else { return Issue::Refused };
+        let known = authorization == Some(&basic(user, password)) || identity == Some(password);
+        let anonymous = authorization.is_none() && identity.is_none() && *anonymous_pull;
+        if !known && !anonymous {
+            return Issue::Refused;
+        }
+        let scopes = match known {
+            true => scopes,
+            false => scopes.iter().map(|scope| scope.replace("pull,push", "pull")).collect(),
+        };
+        self.issued += 1;
+        let token = format!("token-{}-of-{password}", self.issued);
+        self.tokens.insert(token.clone(), Token { expires: Instant::now() + *lifetime, scopes });
+        Issue::Token { token, lifetime: *lifetime }
+    }
+}
+
+fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
+}
+
+fn allows(scopes: &[String], (repository, action): &(String, &str)) -> bool {
+    scopes.iter().any(|scope| {
+        let actions = scope.strip_prefix("repository:").and_then(|rest| rest.strip_prefix(repository.as_str()));
+        actions.and_then(|rest| rest.strip_prefix(':')).is_some_and(|rest| rest.split(',').any(|one| one == *action))
+    })
+}

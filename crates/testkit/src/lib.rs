@@ -1,0 +1,21 @@
+//! What the tests of several crates need: registries to talk to, images to put into them, hermetic runs of gantry.
+//!
+//! [`FakeRegistry`] lives in the test's own process, keeps a log of what it was asked and misbehaves on request.
+//! [`DockerRegistry`] is the real thing, for the proof that the fake is honest. [`ImageBuilder`] makes small images
+//! from lists of files, [`BaseImages`] finds the large ones, and both load into either registry.
+//! [`GantryCommand`] runs the program with nothing of the developer's own environment.
+//! A helper panics with a sentence when a test's surroundings are not what it needs: nothing is skipped silently.
+
+mod base_images;
+mod docker_registry;
+mod fake_registry;
+mod gantry_command;
+mod image_builder;
+mod image_target;
+
+pub use base_images::BaseImages;
+pub use docker_registry::DockerRegistry;
+pub use fake_registry::{Access, Exchange, FakeRegistry, Fault, Seen};
+pub use gantry_command::{GantryCommand, Output};
+pub use image_builder::{BuiltImage, Entry, ImageBuilder};
+pub use image_target::ImageTarget;
