@@ -9,18 +9,65 @@
 
 use std::collections::BTreeMap;
 
-use prost::{Enumeration, Message};
+use prost::bytes::{Buf, BufMut};
+use prost::encoding::{self, DecodeContext, WireType};
+use prost::{DecodeError, Enumeration, Message};
 
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Op {
-    #[prost(message, repeated, tag = "1")]
     pub inputs: Vec<Input>,
-    #[prost(oneof = "op::Op", tags = "2, 3, 4, 5, 6, 7")]
     pub op: Option<op::Op>,
-    #[prost(message, optional, tag = "10")]
     pub platform: Option<Platform>,
-    #[prost(message, optional, tag = "11")]
     pub constraints: Option<WorkerConstraints>,
+}
+
+/// By hand, because Go writes a `oneof` behind all other fields and a derived implementation writes it in its place.
+impl Message for Op {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        encoding::message::encode_repeated(1, &self.inputs, buf);
+        if let Some(platform) = &self.platform {
+            encoding::message::encode(10, platform, buf);
+        }
+        if let Some(constraints) = &self.constraints {
+            encoding::message::encode(11, constraints, buf);
+        }
+        if let Some(op) = &self.op {
+            op.encode(buf);
+        }
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        context: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        match tag {
+            1 => encoding::message::merge_repeated(wire_type, &mut self.inputs, buf, context),
+            2..=7 => op::Op::merge(&mut self.op, tag, wire_type, buf, context),
+            10 => {
+                encoding::message::merge(wire_type, self.platform.get_or_insert_default(), buf, context)
+            }
+            11 => {
+                encoding::message::merge(wire_type, self.constraints.get_or_insert_default(), buf, context)
+            }
+            _ => encoding::skip_field(wire_type, tag, buf, context),
+        }
+    }
+
+    fn encoded_len(&self) -> usize {
+        let platform = |platform| encoding::message::encoded_len(10, platform);
+        let constraints = |constraints| encoding::message::encoded_len(11, constraints);
+        encoding::message::encoded_len_repeated(1, &self.inputs)
+            + self.platform.as_ref().map_or(0, platform)
+            + self.constraints.as_ref().map_or(0, constraints)
+            + self.op.as_ref().map_or(0, op::Op::encoded_len)
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
 }
 
 pub mod op {
