@@ -1,0 +1,379 @@
+//! A tree to the canonical tar of it: an overlay directory to a layer, or a whole tree to an archive.
+//!
+//! Entries come in the order of a walk that takes the names of each directory in byte order, so parents precede
+//! children. Times are whole seconds, owners are numbers, only the attributes that belong to an image are kept:
+//! what the reference builder writes, entry for entry, with one difference. A directory that hides what is below
+//! gets the opaque marker of the specification instead of one whiteout for each hidden name.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata};
+use std::io::{Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use gantry_oci::Digest;
+
+use crate::compression::{self, Compression};
+use crate::digesting::Digesting;
+use crate::entry::{Entry, Kind};
+use crate::error::{LayerError, shown};
+use crate::lower::{LowerChild, LowerDir};
+use crate::overlay::{self, Merging, OPAQUE_MARKER, WHITEOUT_PREFIX};
+use crate::tar_writer::{Fed, TarWriter, archived_time};
+use crate::xattr;
+
+/// Bytes compared at a time.
+const COMPARE_BUFFER: usize = 64 << 10;
+
+/// How a layer is written.
+#[derive(Debug, Clone, Default)]
+pub struct WriteOptions {
+    /// How the blob is compressed.
+    pub compression: Compression,
+    /// The overlay directories below, the topmost first. With them, files that were copied up but not changed are
+    /// left out, and so are marks that hide nothing. `None` if they are not known; empty for a bottom layer.
+    pub lower: Option<Vec<PathBuf>>,
+    /// The latest time of modification, in seconds since the epoch; later ones are set to it.
+    pub clamp_mtime: Option<i64>,
+}
+
+/// What a written layer is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerDigests {
+    /// Of the tar: the layer's content.
+    pub diff_id: Digest,
+    /// Bytes of the tar.
+    pub tar_size: u64,
+    /// Of the blob: the tar compressed.
+    pub digest: Digest,
+    /// Bytes of the blob.
+    pub size: u64,
+}
+
+/// Writes what an overlay directory changes, as a layer blob, in one pass and constant memory.
+///
+/// Whiteouts and opaque directories of overlayfs become those of the OCI image specification.
+///
+/// # Errors
+/// When the tree cannot be read, `out` cannot be written, or a file's name would delete another file in the layer.
+pub fn write_layer(
+    upper: &Path,
+    options: &WriteOptions,
+    mut out: impl Write + Send,
+) -> Result<LayerDigests, LayerError> {
+    let lower = options.lower.as_deref().map(LowerDir::root);
+    let write_tar = |sink: &mut dyn Write| {
+        let mut tar = Digesting::new(sink);
+        Walk::new(&mut tar, Tree::Overlay, options.clamp_mtime).run(upper, lower.as_ref())?;
+        Ok(tar.finish())
+    };
+    if options.compression == Compression::None {
+        let (diff_id, tar_size) = compression::compress(Compression::None, &mut out, write_tar)?;
+        return Ok(LayerDigests { diff_id, tar_size, digest: diff_id, size: tar_size });
+    }
+    let mut blob = Digesting::new(out);
+    let (diff_id, tar_size) = compression::compress(options.compression, &mut blob, write_tar)?;
+    let (digest, size) = blob.finish();
+    Ok(LayerDigests { diff_id, tar_size, digest, size })
+}
+
+/// Writes a whole tree as an uncompressed tar, in the same canonical form.
+///
+/// The tree is what is seen, such as a mounted root file system: nothing in it is taken for a whiteout.
+///
+/// # Errors
+/// When the tree cannot be read or `out` cannot be written.
+pub fn write_tree(root: &Path, clamp_mtime: Option<i64>, mut out: impl Write) -> Result<(), LayerError> {
+    Walk::new(&mut out, Tree::Merged, clamp_mtime).run(root, None)
+}
+
+/// How the files of a tree are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tree {
+    /// As one directory of an overlay, with its marks.
+    Overlay,
+    /// As they are.
+    Merged,
+}
+
+/// One file that the walk has come to.
+struct Visit<'a> {
+    path: PathBuf,
+    name: Vec<u8>,
+    metadata: Metadata,
+    attributes: Vec<Vec<u8>>,
+    below: Below<'a>,
+}
+
+/// What the layers below have under a name.
+enum Below<'a> {
+    Unknown,
+    Nothing,
+    Child(&'a LowerChild),
+}
+
+struct Walk<'a, W> {
+    tar: TarWriter<&'a mut W>,
+    tree: Tree,
+    clamp_mtime: Option<i64>,
+    /// The first name of every file that has several.
+    first_names: HashMap<(u64, u64), Vec<u8>>,
+    /// Unchanged directories on the way to here: written only when something in them is.
+    pending: Vec<Entry>,
+}
+
+impl<'a, W: Write> Walk<'a, W> {
+    fn new(out: &'a mut W, tree: Tree, clamp_mtime: Option<i64>) -> Self {
+        Self { tar: TarWriter::new(out), tree, clamp_mtime, first_names: HashMap::new(), pending: Vec::new() }
+    }
+
+    fn run(mut self, root: &Path, lower: Option<&LowerDir>) -> Result<(), LayerError> {
+        self.visit_children(root, b"", lower)?;
+        self.tar.finish().map_err(LayerError::Output)
+    }
+
+    /// Visits what is in a directory; `prefix` is its name in the archive, with a slash unless it is the root.
+    fn visit_children(
+        &mut self,
+        directory: &Path,
+        prefix: &[u8],
+        lower: Option<&LowerDir>,
+    ) -> Result<(), LayerError> {
+        for child in sorted_names(directory)? {
+            let path = directory.join(&child);
+            let below = lower.map(|lower| lower.child(&child)).transpose()?;
+            let visit = Visit {
+                metadata: fs::symlink_metadata(&path)
+                    .map_err(|error| LayerError::path("look at", &path, error))?,
+                attributes: xattr::names(&path)?,
+                name: [prefix, child.as_bytes()].concat(),
+                below: match &below {
+                    None => Below::Unknown,
+                    Some(None) => Below::Nothing,
+                    Some(Some(child)) => Below::Child(child),
+                },
+                path,
+            };
+            self.visit(visit, &child)?;
+        }
+        Ok(())
+    }
+
+    fn visit(&mut self, visit: Visit<'_>, child: &OsStr) -> Result<(), LayerError> {
+        if self.tree == Tree::Overlay {
+            if overlay::is_whiteout(&visit.metadata) {
+                return self.whiteout(&visit, child);
+            }
+            if child.as_bytes().starts_with(WHITEOUT_PREFIX) {
+                return Err(not_storable(&visit.name, "in a layer its name would delete another file"));
+            }
+            if overlay::lacks_content(&visit.attributes) {
+                return Err(not_storable(
+                    &visit.name,
+                    "its content is elsewhere, in an overlay with metacopy",
+                ));
+            }
+        }
+        let Some(entry) = self.entry(&visit)? else { return Ok(()) };
+        let unchanged = match visit.below {
+            Below::Child(below) => is_unchanged(&visit, &entry, below)?,
+            Below::Unknown | Below::Nothing => false,
+        };
+        match entry.kind {
+            Kind::Directory => self.directory(&visit, entry, unchanged),
+            _ if unchanged => Ok(()),
+            _ => self.emit(entry, Some(&visit)),
+        }
+    }
+
+    fn whiteout(&mut self, visit: &Visit<'_>, child: &OsStr) -> Result<(), LayerError> {
+        if matches!(visit.below, Below::Nothing) {
+            return Ok(());
+        }
+        let parent = &visit.name[..visit.name.len() - child.len()];
+        let name = [parent, WHITEOUT_PREFIX, child.as_bytes()].concat();
+        self.emit(Entry::marker(name, Kind::File), None)
+    }
+
+    fn directory(&mut self, visit: &Visit<'_>, entry: Entry, unchanged: bool) -> Result<(), LayerError> {
+        let merging = match self.tree {
+            Tree::Overlay => overlay::merging(&visit.path, &visit.attributes)?,
+            Tree::Merged => Merging::Merges,
+        };
+        let nothing = LowerDir::default();
+        let (hides, inside) = match (merging, &visit.below) {
+            (Merging::Redirected, _) => {
+                return Err(not_storable(
+                    &visit.name,
+                    "it is a renamed directory of an overlay with redirects",
+                ));
+            }
+            (Merging::Opaque, Below::Unknown) => (true, None),
+            (Merging::Opaque, Below::Child(below)) => (below.metadata.is_dir(), Some(&nothing)),
+            (Merging::Merges, Below::Unknown) => (false, None),
+            (Merging::Merges, Below::Child(below)) => (false, Some(&below.inside)),
+            (_, Below::Nothing) => (false, Some(&nothing)),
+        };
+        let name = entry.name.clone();
+        let depth = self.pending.len();
+        if unchanged && !hides {
+            self.pending.push(entry);
+        } else {
+            self.emit(entry, None)?;
+        }
+        if hides {
+            self.emit(Entry::marker([&name, OPAQUE_MARKER].concat(), Kind::File), None)?;
+        }
+        self.visit_children(&visit.path, &name, inside)?;
+        self.pending.truncate(depth);
+        Ok(())
+    }
+
+    /// The entry for a file; none for a socket, which no archive can hold and no program could use.
+    fn entry(&self, visit: &Visit<'_>) -> Result<Option<Entry>, LayerError> {
+        let Visit { path, name, metadata, attributes, .. } = visit;
+        let kind = metadata.file_type();
+        let device = metadata.rdev();
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        let mut name = name.clone();
+        let mut link = Vec::new();
+        let kind = if kind.is_dir() {
+            name.push(b'/');
+            Kind::Directory
+        } else if kind.is_file() {
+            Kind::File
+        } else if kind.is_symlink() {
+            let target =
+                fs::read_link(path).map_err(|error| LayerError::path("read the link", path, error))?;
+            link = target.into_os_string().into_vec();
+            Kind::Symlink
+        } else if kind.is_char_device() {
+            Kind::Char(major, minor)
+        } else if kind.is_block_device() {
+            Kind::Block(major, minor)
+        } else if kind.is_fifo() {
+            Kind::Fifo
+        } else {
+            return Ok(None);
+        };
+        let xattrs = xattr::of_image(path, attributes)?;
+        if xattrs.iter().any(|(attribute, _)| attribute.contains(&b'=')) {
+            return Err(not_storable(&name, "the name of one of its attributes has a `=`"));
+        }
+        Ok(Some(Entry {
+            name,
+            kind,
+            mode: metadata.mode() & 0o7777,
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            size: if kind == Kind::File { metadata.size() } else { 0 },
+            mtime: archived_time(metadata.mtime(), self.clamp_mtime),
+            link,
+            xattrs,
+        }))
+    }
+
+    /// Writes an entry after the directories it needs; `visit` is where the content of a file is.
+    fn emit(&mut self, mut entry: Entry, visit: Option<&Visit<'_>>) -> Result<(), LayerError> {
+        for directory in self.pending.drain(..) {
+            self.tar.append(&directory).map_err(LayerError::Output)?;
+        }
+        let Some(Visit { path, metadata, .. }) = visit else {
+            return self.tar.append(&entry).map_err(LayerError::Output);
+        };
+        if let Some(first) = self.first_name(metadata, &entry.name) {
+            entry.kind = Kind::HardLink;
+            entry.link = first;
+            entry.size = 0;
+        }
+        if entry.kind != Kind::File || entry.size == 0 {
+            return self.tar.append(&entry).map_err(LayerError::Output);
+        }
+        let mut file = File::open(path).map_err(|error| LayerError::path("open", path, error))?;
+        match self.tar.append_file(&entry, &mut file).map_err(LayerError::Output)? {
+            Fed::Whole => Ok(()),
+            Fed::Short => Err(not_storable(&entry.name, "it became shorter while it was read")),
+            Fed::Failed(error) => Err(LayerError::path("read", path, error)),
+        }
+    }
+
+    /// The name under which this file was written before, if it was.
+    fn first_name(&mut self, metadata: &Metadata, name: &[u8]) -> Option<Vec<u8>> {
+        if metadata.nlink() < 2 {
+            return None;
+        }
+        let file = (metadata.dev(), metadata.ino());
+        let first = self.first_names.get(&file).cloned();
+        if first.is_none() {
+            self.first_names.insert(file, name.to_vec());
+        }
+        first
+    }
+}
+
+fn sorted_names(directory: &Path) -> Result<Vec<OsString>, LayerError> {
+    let failed = |error| LayerError::path("list", directory, error);
+    let mut names = fs::read_dir(directory)
+        .map_err(failed)?
+        .map(|child| child.map(|child| child.file_name()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(failed)?;
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Whether a file is in the upper directory only because it was copied up, as the reference builder decides it.
+///
+/// Times count to the nanosecond, as copying up keeps them; where both have none, the content is compared, as
+/// files that were unpacked from a layer all have whole seconds. Times of directories do not count.
+fn is_unchanged(visit: &Visit<'_>, entry: &Entry, below: &LowerChild) -> Result<bool, LayerError> {
+    let (new, old) = (&visit.metadata, &below.metadata);
+    let same_inode = new.mode() == old.mode()
+        && new.uid() == old.uid()
+        && new.gid() == old.gid()
+        && new.rdev() == old.rdev()
+        && entry.xattrs == xattr::of_image(&below.path, &xattr::names(&below.path)?)?;
+    if !same_inode || new.is_dir() {
+        return Ok(same_inode);
+    }
+    // Other names of a changed file must stay links to it, so the names of a file are written all or none.
+    let same_times = new.mtime() == old.mtime() && new.mtime_nsec() == old.mtime_nsec();
+    if new.nlink() > 1 || new.size() != old.size() || !same_times {
+        return Ok(false);
+    }
+    if new.is_symlink() {
+        let target = fs::read_link(&below.path)
+            .map_err(|error| LayerError::path("read the link", &below.path, error))?;
+        return Ok(entry.link == target.as_os_str().as_bytes());
+    }
+    if new.mtime_nsec() != 0 || !new.is_file() {
+        return Ok(true);
+    }
+    same_content(&visit.path, &below.path)
+}
+
+/// Whether two files of one size have the same bytes.
+fn same_content(one: &Path, other: &Path) -> Result<bool, LayerError> {
+    let open = |path: &Path| File::open(path).map_err(|error| LayerError::path("open", path, error));
+    let (mut one_file, mut other_file) = (open(one)?, open(other)?);
+    let mut buffers = [vec![0; COMPARE_BUFFER], vec![0; COMPARE_BUFFER]];
+    let [one_bytes, other_bytes] = &mut buffers;
+    loop {
+        let read = one_file.read(one_bytes).map_err(|error| LayerError::path("read", one, error))?;
+        if read == 0 {
+            return Ok(true);
+        }
+        other_file
+            .read_exact(&mut other_bytes[..read])
+            .map_err(|error| LayerError::path("read", other, error))?;
+        if one_bytes[..read] != other_bytes[..read] {
+            return Ok(false);
+        }
+    }
+}
+
+fn not_storable(name: &[u8], reason: &'static str) -> LayerError {
+    LayerError::NotStorable { path: shown(name), reason }
+}
