@@ -104,5 +104,5 @@ impl FileHashes<'_> {
 
 /// Nanoseconds since 1970 fit SQLite's integers until the year 2262; beyond, equal is still equal.
 fn stamp(nanos: i128) -> i64 {
-    i64::try_from(nanos).unwrap_or_else(|_| if nanos < 0 { i64::MIN } else { i64::MAX })
+    i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
 }

@@ -15,6 +15,7 @@
 mod blobs;
 mod error;
 mod file_hashes;
+mod images;
 mod lock;
 mod records;
 mod session;
@@ -25,7 +26,7 @@ pub use blobs::{BlobWriter, StoredBlob};
 pub use error::StoreError;
 pub use file_hashes::{FileHashes, FileIdentity};
 pub use lock::Lock;
-pub use records::LayerBlob;
+pub use records::{LayerBlob, StepLayer};
 pub use session::TempDir;
 pub use snapshots::LayerId;
 pub use store::Store;

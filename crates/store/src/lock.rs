@@ -26,11 +26,14 @@ impl Store {
     /// Names are digests or layer ids. A thread that holds a lock may wait for another only if no holder of that one
     /// can wait for the first: steps lock their own result while none of its inputs' locks is held.
     pub fn lock(&self, name: &str) -> Result<Lock, StoreError> {
-        let path = self.root().join("locks").join(name);
-        loop {
-            if let Some(file) = lock_file(&path, FlockOperation::LockExclusive)? {
-                return Ok(Lock { path, _file: file });
-            }
+        wait_for_lock(&self.root().join("locks").join(name))
+    }
+}
+
+pub(crate) fn wait_for_lock(path: &Path) -> Result<Lock, StoreError> {
+    loop {
+        if let Some(file) = lock_file(path, FlockOperation::LockExclusive)? {
+            return Ok(Lock { path: path.to_owned(), _file: file });
         }
     }
 }
@@ -52,9 +55,6 @@ pub(crate) fn lock_file(path: &Path, operation: FlockOperation) -> Result<Option
         Err(errno) => return Err(errno.into()).at("lock", path),
     }
     let ours = file.metadata().at("examine lock file", path)?;
-    let current = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(_) => return Ok(None),
-    };
+    let Ok(current) = fs::metadata(path) else { return Ok(None) };
     Ok(((ours.dev(), ours.ino()) == (current.dev(), current.ino())).then_some(file))
 }

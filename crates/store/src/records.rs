@@ -3,7 +3,7 @@
 //! ```sql
 //! PRAGMA user_version = 1
 //! results     (key, value, created, boot)            key: cache key; value: the engine's own text
-//! layers      (id, created)                          when a step made the layer, Unix seconds
+//! layers      (id, created, below)                   when a step made the layer, in Unix seconds, and on which layers
 //! layer_blobs (layer, compression, diff_id, media_type, digest, size, origin)
 //!                                                    origin: repository that a base layer can be read from
 //! file_hashes (device, inode, size, mtime, ctime, digest)
@@ -32,7 +32,8 @@ const SETTLED_AFTER: Duration = Duration::from_secs(300);
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS results (key BLOB PRIMARY KEY, value TEXT NOT NULL, created INTEGER NOT NULL, boot TEXT)
     WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS layers (id TEXT PRIMARY KEY, created INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS layers (id TEXT PRIMARY KEY, created INTEGER NOT NULL, below TEXT NOT NULL)
+    WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS layer_blobs (layer TEXT NOT NULL, compression TEXT NOT NULL, diff_id TEXT NOT NULL,
     media_type TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, origin TEXT,
     PRIMARY KEY (layer, compression)) WITHOUT ROWID;
@@ -49,6 +50,15 @@ pub struct LayerBlob {
     pub descriptor: Descriptor,
     /// `host/repository` from which a base layer can be read, if it is one.
     pub origin: Option<String>,
+}
+
+/// A layer that a step made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepLayer {
+    /// When, in Unix seconds.
+    pub created: i64,
+    /// The layers that it was made on, bottom first.
+    pub below: Vec<LayerId>,
 }
 
 pub(crate) fn open(root: &Path) -> Result<Connection, StoreError> {
@@ -108,21 +118,30 @@ impl Store {
         transaction.commit().during("record a result")
     }
 
-    /// Records that a step made this layer now.
-    pub fn put_step_layer(&self, layer: &LayerId) -> Result<(), StoreError> {
+    /// Records that a step made this layer now, on top of these.
+    pub fn put_step_layer(&self, layer: &LayerId, below: &[LayerId]) -> Result<(), StoreError> {
+        let below: Vec<String> = below.iter().map(ToString::to_string).collect();
         let database = self.database();
         database
-            .execute("INSERT OR IGNORE INTO layers VALUES (?1, ?2)", params![layer.to_string(), now()])
+            .execute(
+                "INSERT OR IGNORE INTO layers VALUES (?1, ?2, ?3)",
+                params![layer.to_string(), now(), below.join(" ")],
+            )
             .during("record a layer")?;
         Ok(())
     }
 
-    /// When a step made the layer, in Unix seconds. `None` for layers of images.
-    pub fn layer_created(&self, layer: &LayerId) -> Result<Option<i64>, StoreError> {
+    /// How a step made the layer. `None` for layers of images.
+    pub fn step_layer(&self, layer: &LayerId) -> Result<Option<StepLayer>, StoreError> {
         let database = self.database();
         let mut query =
-            database.prepare_cached("SELECT created FROM layers WHERE id = ?1").during("prepare a query")?;
-        query.query_row([layer.to_string()], |row| row.get(0)).optional().during("read a layer")
+            database.prepare_cached("SELECT created, below FROM layers WHERE id = ?1").during("prepare a query")?;
+        let row = query.query_row([layer.to_string()], |row| {
+            let below: String = row.get(1)?;
+            let below = below.split_whitespace().filter_map(|id| id.parse().ok()).collect();
+            Ok(StepLayer { created: row.get(0)?, below })
+        });
+        row.optional().during("read a layer")
     }
 
     /// The blob that a layer has in this compression; layers of images are kept as they came, whatever is asked.
@@ -173,8 +192,8 @@ impl Store {
 }
 
 fn compression_of<'a>(layer: &LayerId, compression: &'a str) -> &'a str {
-    match layer.diff_id() {
-        Some(_) => "as it came",
-        None => compression,
+    match layer.is_of_image() {
+        true => "as it came",
+        false => compression,
     }
 }

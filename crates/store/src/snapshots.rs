@@ -12,9 +12,11 @@ use crate::error::At;
 use crate::session::random_id;
 use crate::{Store, StoreError};
 
-/// Names a layer in this store: a layer of an image by its diff id, a layer that a step made by a random name.
+/// Names a layer in this store: a layer of an image by its chain id, a layer that a step made by a random name.
 ///
-/// A step's layer has no digest until somebody wants to export it, which may be never.
+/// The chain id and not the diff id, because an archive may use directories that only the layers below describe, so
+/// that one archive unpacks to different directories on different layers. A step's layer has no digest until somebody
+/// wants to export it, which may be never.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LayerId(Kind);
 
@@ -25,9 +27,13 @@ enum Kind {
 }
 
 impl LayerId {
-    /// The layer of an image with this diff id.
-    pub fn image(diff_id: Digest) -> Self {
-        Self(Kind::Image(diff_id))
+    /// The layer of an image with this diff id, on top of the one below (`None` for the lowest).
+    pub fn image(diff_id: &Digest, below: Option<&Self>) -> Self {
+        Self(Kind::Image(match below {
+            // The chain id of the OCI image specification.
+            Some(Self(Kind::Image(below))) => Digest::of(format!("{below} {diff_id}")),
+            Some(Self(Kind::Step(_))) | None => *diff_id,
+        }))
     }
 
     /// A new name for a layer that a step makes.
@@ -35,12 +41,9 @@ impl LayerId {
         Self(Kind::Step(random_id()))
     }
 
-    /// The diff id, if the layer came with an image.
-    pub fn diff_id(&self) -> Option<&Digest> {
-        match &self.0 {
-            Kind::Image(digest) => Some(digest),
-            Kind::Step(_) => None,
-        }
+    /// Whether the layer came with an image, so that it can be fetched again.
+    pub fn is_of_image(&self) -> bool {
+        matches!(self.0, Kind::Image(_))
     }
 }
 

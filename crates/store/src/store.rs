@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 use crate::error::At;
+use crate::lock::wait_for_lock;
 use crate::session::Session;
 use crate::{StoreError, records};
 
@@ -39,7 +40,10 @@ impl Store {
             }
         }
         let session = Session::start(&root.join("tmp"))?;
+        // Two processes that make the tables at once would fail each other.
+        let opening = wait_for_lock(&root.join("locks/open"))?;
         let database = records::open(&root)?;
+        drop(opening);
         Ok(Self { root, database: Mutex::new(database), session })
     }
 

@@ -1,0 +1,41 @@
+//! Named images: the entries of the layout's `index.json`, so that any OCI tool finds them.
+
+use std::fs;
+
+use gantry_oci::{Descriptor, Index};
+
+use crate::error::At;
+use crate::lock::wait_for_lock;
+use crate::{Store, StoreError};
+
+/// The annotation that holds an entry's full name, as containerd and BuildKit write it.
+const NAME: &str = "io.containerd.image.name";
+
+impl Store {
+    /// Makes these names stand for an image, whose blobs are all here. Without names, the image is listed unnamed.
+    pub fn name_image(&self, image: &Descriptor, names: &[String]) -> Result<(), StoreError> {
+        let _lock = wait_for_lock(&self.root().join("locks/index"))?;
+        let path = self.root().join("index.json");
+        let bytes = fs::read(&path).at("read", &path)?;
+        // An index that cannot be read is one that somebody broke; the blobs are what counts.
+        let mut index: Index = serde_json::from_slice(&bytes).unwrap_or_else(|_| Index::new(Vec::new()));
+        let is_replaced = |entry: &Descriptor| match entry.annotations.get(NAME) {
+            Some(name) => names.contains(name),
+            None => entry.digest == image.digest,
+        };
+        index.manifests.retain(|entry| !is_replaced(entry));
+        let named = names.iter().map(|name| {
+            let mut entry = image.clone();
+            entry.annotations.insert(NAME.to_owned(), name.clone());
+            entry
+        });
+        index.manifests.extend(named);
+        if names.is_empty() {
+            index.manifests.push(image.clone());
+        }
+        let temporary = self.session().next_path();
+        let text = serde_json::to_vec_pretty(&index).expect("an index is plain data");
+        fs::write(&temporary, text).at("write", &temporary)?;
+        fs::rename(&temporary, &path).at("rename the index to", &path)
+    }
+}
