@@ -15,6 +15,7 @@ pub mod binfmt;
 pub mod privileges;
 
 mod control;
+mod detached;
 mod error;
 mod exec;
 mod identity;
@@ -36,7 +37,7 @@ mod tree;
 pub use error::Error;
 pub use mount::{Mount, MountKind};
 pub use rlimit::{Resource, Rlimit};
-pub use running::{Exit, Killer, Running, Sandbox};
+pub use running::{Exit, Handle, Killer, Running, Sandbox};
 pub use spec::{Network, Process, Security, Spec, User};
 pub use supervisor::run_if_supervisor;
 pub use tree::{Overlay, Tree, with_overlay, with_trees};

@@ -13,8 +13,8 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, move_mount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 
 use crate::Error;
@@ -69,8 +69,7 @@ fn mount_by_fsconfig(
     upper: Option<&(OwnedFd, OwnedFd)>,
     target: &Path,
 ) -> Result<Outcome, Error> {
-    let context =
-        fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).needing(SYS_ADMIN, ACTION, OBJECT)?;
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).needing(SYS_ADMIN, ACTION, OBJECT)?;
     let set = |key: &str, value: &str| fsconfig_set_string(context.as_fd(), key, value);
     for (position, path) in lower.iter().rev().enumerate() {
         let layer = open(path)?;
@@ -79,7 +78,7 @@ fn mount_by_fsconfig(
             result => result.during("add layer", path.display())?,
         }
     }
-    for (key, value) in OPTIONS {
+    for (key, value) in OPTIONS.into_iter().chain([("source", "overlay")]) {
         set(key, value).during(ACTION, OBJECT)?;
     }
     if let Some((upper, work)) = upper {
@@ -112,7 +111,8 @@ fn mount_by_option_string(
         data += &format!(",upperdir={},workdir={},volatile", number(upper), number(work));
     }
     if data.len() > MAX_MOUNT_DATA {
-        return Err(Errno::TOOBIG).during(ACTION, "the overlay: its layers need a Linux kernel of 6.7 or newer");
+        return Err(Errno::TOOBIG)
+            .during(ACTION, "the overlay: its layers need a Linux kernel of 6.7 or newer");
     }
     let data = CString::new(data).expect("numbers and option names hold no NUL");
     let before = rustix::fs::open(".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).during("open", ".")?;
@@ -125,12 +125,19 @@ fn mount_by_option_string(
 /// The kernel refuses a work directory that a volatile mount has used before.
 fn fresh_work(parent: &Path) -> Result<OwnedFd, Error> {
     let work = parent.join("overlay");
-    match fs::remove_dir_all(&work) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).during("clear", work.display())?,
-        _ => {}
-    }
-    fs::create_dir(&work).during("create", work.display())?;
+    fresh_directory(&work)?;
     open(&work)
+}
+
+/// Makes an empty directory, in the place of one that an earlier mount left.
+pub(crate) fn fresh_directory(path: &Path) -> Result<(), Error> {
+    let created = match fs::create_dir(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fs::remove_dir_all(path).and_then(|()| fs::create_dir(path))
+        }
+        created => created,
+    };
+    created.during("create", path.display())
 }
 
 fn open(path: &Path) -> Result<OwnedFd, Error> {
@@ -166,7 +173,11 @@ mod tests {
                 let lower: Vec<&Path> = lower.iter().map(|path| path.as_path()).collect();
                 mount(&lower, &(open(&upper).unwrap(), fresh_work(&work).unwrap()), &target);
                 assert_eq!(fs::read_dir(&target).unwrap().count(), 301);
-                assert_eq!(fs::read_to_string(target.join("same")).unwrap(), "299", "the last layer is on top");
+                assert_eq!(
+                    fs::read_to_string(target.join("same")).unwrap(),
+                    "299",
+                    "the last layer is on top"
+                );
                 fs::write(target.join("new"), "").unwrap();
             });
         });

@@ -1,10 +1,14 @@
 //! The system calls that no library in use wraps safely, each behind a safe function. All `unsafe` of the
 //! workspace is here.
-#![allow(unsafe_code, reason = "fork, namespaces, ioctl, signal dispositions and seccomp have no safe interface")]
+#![allow(
+    unsafe_code,
+    reason = "fork, namespaces, ioctl, signal dispositions and seccomp have no safe interface"
+)]
 
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::ptr;
 
 use nix::libc;
 use nix::unistd::ForkResult;
@@ -15,6 +19,12 @@ const FIRST_INHERITED: libc::c_uint = 3;
 
 /// The number of the last signal that has a disposition.
 const LAST_SIGNAL: libc::c_int = 64;
+
+/// At least the size of the kernel's `struct sigaction` on any architecture.
+const SIGACTION_WORDS: usize = 8;
+
+/// The kernel's set of 64 signals.
+const SIGSET_BYTES: usize = 8;
 
 /// Forks a process of one thread.
 ///
@@ -66,9 +76,11 @@ pub(crate) fn close_on_exec_all() -> io::Result<()> {
 /// Restores the default disposition of every signal and blocks none: both are inherited over execve.
 pub(crate) fn reset_signals() -> io::Result<()> {
     for signal in 1..=LAST_SIGNAL {
-        // SAFETY: SIG_DFL runs no code of ours. Errors are for the signals that cannot be changed (KILL, STOP and
-        // those that the C library keeps to itself), which are at their defaults.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        let default = [0_u64; SIGACTION_WORDS];
+        let no_old = ptr::null_mut::<libc::c_void>();
+        // SAFETY: the kernel reads an all-zero `sigaction`, which is SIG_DFL: it runs no code of ours. KILL and STOP
+        // refuse it, and are at their defaults. The C library's function refuses signals 32 and 33, too.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), no_old, SIGSET_BYTES) };
     }
     Ok(nix::sys::signal::sigprocmask(
         nix::sys::signal::SigmaskHow::SIG_SETMASK,
@@ -99,9 +111,7 @@ pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
     let length = program.len().try_into().map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
     let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
     // SAFETY: the kernel copies `len` instructions from `filter` and writes nothing.
-    check(unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
-    })
+    check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) })
 }
 
 fn check(result: libc::c_long) -> io::Result<()> {

@@ -3,19 +3,20 @@
 
 use std::io::{self, ErrorKind, PipeReader};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::Arc;
 
+use rustix::mount::MountAttrFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{self, Report};
 use crate::error::Errno;
 use crate::supervisor::SUPERVISOR_ARG;
-use crate::{Error, Spec};
+use crate::{Error, Spec, detached};
 
 /// Starts sandboxed processes.
 #[derive(Debug, Clone)]
@@ -36,16 +37,19 @@ impl Sandbox {
         Self { supervisor: supervisor.into() }
     }
 
-    /// Starts `spec`. It returns before the process is set up: failures of that come from [`Running::wait`].
+    /// Starts `spec`. It returns before the process is set up: failures of that come from [`Handle::wait`].
     ///
     /// # Errors
-    /// [`Error::InvalidSpec`], or [`Error::Supervisor`] if that cannot be started.
+    /// [`Error::InvalidSpec`], [`Error::NotPermitted`] without CAP_SYS_ADMIN, or [`Error::Supervisor`] if that
+    /// cannot be started.
     pub fn spawn(&self, spec: &Spec) -> Result<Running, Error> {
         spec.validate()?;
         let (stdout, stdout_writer) = io::pipe().map_err(failed("make the pipes of"))?;
         let (stderr, stderr_writer) = io::pipe().map_err(failed("make the pipes of"))?;
         let (ours, theirs) = UnixStream::pair().map_err(failed("make the socket of"))?;
-        let child = Command::new(&self.supervisor)
+        let program = self.write_protected()?;
+        // Resolved by the child before the descriptor closes at its execve.
+        let child = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
             .arg(SUPERVISOR_ARG)
             .env_clear()
             .stdin(OwnedFd::from(theirs))
@@ -55,23 +59,41 @@ impl Sandbox {
             .process_group(0)
             .spawn()
             .map_err(failed("start"))?;
-        let running = Running { stdout, stderr, control: Arc::new(ours), supervisor: child };
-        match control::send(&*running.control, spec) {
-            Ok(()) => Ok(running),
+        let handle = Handle { control: Arc::new(ours), supervisor: child };
+        match control::send(&*handle.control, spec) {
+            Ok(()) => Ok(Running { stdout, stderr, handle }),
             // It ended before it had read everything: how it ended says more than EPIPE.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(running.died()),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(handle.died()),
             Err(error) => Err(failed("write to")(error)),
         }
     }
 }
 
-/// A process that was started. Dropping it kills the process and everything that descends from it.
+impl Sandbox {
+    /// The supervisor's program through a read-only mount of its own. Programs in the sandbox can execute
+    /// `/proc/self/exe` and so get hold of the file that the sandbox was entered from; were that mount writable, a
+    /// root user in there could replace this very program (CVE-2019-5736 in another runtime).
+    fn write_protected(&self) -> Result<OwnedFd, Error> {
+        let mount = detached::clone(&self.supervisor)?;
+        detached::set_attributes(&mount, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+        Ok(mount)
+    }
+}
+
+/// A process that was started.
 #[derive(Debug)]
 pub struct Running {
     /// What the process writes to standard output. Must be drained, or the process blocks.
     pub stdout: PipeReader,
     /// What the process writes to standard error. Must be drained, or the process blocks.
     pub stderr: PipeReader,
+    /// Its life.
+    pub handle: Handle,
+}
+
+/// The life of a process: dropping this kills the process and everything that descends from it.
+#[derive(Debug)]
+pub struct Handle {
     control: Arc<UnixStream>,
     supervisor: Child,
 }
@@ -85,7 +107,7 @@ pub enum Exit {
     Signal(i32),
 }
 
-impl Running {
+impl Handle {
     /// A handle to kill the process from elsewhere.
     pub fn killer(&self) -> Killer {
         Killer { control: Arc::clone(&self.control) }
@@ -119,7 +141,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for Handle {
     fn drop(&mut self) {
         self.killer().kill();
         // Reaped already, or ends at once: the supervisor kills the process and reports to nobody.
@@ -127,7 +149,7 @@ impl Drop for Running {
     }
 }
 
-/// Kills a running process; see [`Running::killer`].
+/// Kills a running process; see [`Handle::killer`].
 #[derive(Debug, Clone)]
 pub struct Killer {
     control: Arc<UnixStream>,

@@ -104,7 +104,8 @@ impl Spec {
         if !self.process.cwd.starts_with('/') {
             return invalid(format!("working directory {:?} is not absolute", self.process.cwd));
         }
-        if let Some(text) = self.process.args.iter().chain(&self.process.env).find(|text| text.contains('\0')) {
+        if let Some(text) = self.process.args.iter().chain(&self.process.env).find(|text| text.contains('\0'))
+        {
             return invalid(format!("NUL byte in {:?}", text.split(['=', '\0']).next().unwrap_or_default()));
         }
         match self.mounts.iter().find(|mount| !mount.dest.starts_with('/') || mount.components().is_empty()) {
@@ -142,7 +143,13 @@ mod tests {
     fn contradictions_are_refused() {
         let file = |dest: &str| Mount {
             dest: dest.into(),
-            kind: MountKind::File { contents: b"hunter2".to_vec(), mode: 0o400, uid: 0, gid: 0, readonly: true },
+            kind: MountKind::File {
+                contents: b"hunter2".to_vec(),
+                mode: 0o400,
+                uid: 0,
+                gid: 0,
+                readonly: true,
+            },
         };
         type Change<'a> = Box<dyn Fn(&mut Spec) + 'a>;
         let table: [(&str, Change<'_>); 6] = [

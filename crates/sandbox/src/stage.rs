@@ -2,8 +2,8 @@
 //! move to their places. Everything is gone with the last thread of the namespace, and the host sees none of it.
 
 use std::fs;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
@@ -32,8 +32,11 @@ impl Stage {
         // What the host unmounts must not be kept busy here, hence "downstream" and not "private".
         let propagation = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
         rustix::mount::mount_change("/", propagation).during("change the propagation of", "/")?;
-        rustix::mount::mount("stage", STAGE, "tmpfs", MountFlags::NOSUID, c"mode=0700")
-            .needing(SYS_ADMIN, "mount the stage on", STAGE)?;
+        rustix::mount::mount("tmpfs", STAGE, "tmpfs", MountFlags::NOSUID, c"mode=0700").needing(
+            SYS_ADMIN,
+            "mount the stage on",
+            STAGE,
+        )?;
         Ok(Self { entries: 0 })
     }
 

@@ -96,7 +96,10 @@ fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &Path) -> rus
     copy_xattrs(from.as_fd(), to.as_fd())?;
     let times = Timestamps {
         last_access: rustix::fs::Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ },
-        last_modification: rustix::fs::Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ },
+        last_modification: rustix::fs::Timespec {
+            tv_sec: stat.st_mtime as _,
+            tv_nsec: stat.st_mtime_nsec as _,
+        },
     };
     rustix::fs::futimens(&to, &times)
 }
@@ -143,7 +146,8 @@ mod tests {
             ("/etc/resolv.conf", Kind::File),
             ("/etc/link/a/b", Kind::Directory),
         ];
-        let (view_fd, stubs_fd) = (fs::File::open(view.path()).unwrap(), fs::File::open(stubs.path()).unwrap());
+        let (view_fd, stubs_fd) =
+            (fs::File::open(view.path()).unwrap(), fs::File::open(stubs.path()).unwrap());
         assert!(build(view_fd.as_fd(), stubs_fd.as_fd(), &points).unwrap());
 
         let list = |path: &str| {
@@ -164,7 +168,8 @@ mod tests {
     fn nothing_is_made_if_all_is_there() {
         let (view, stubs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::create_dir(view.path().join("proc")).unwrap();
-        let (view_fd, stubs_fd) = (fs::File::open(view.path()).unwrap(), fs::File::open(stubs.path()).unwrap());
+        let (view_fd, stubs_fd) =
+            (fs::File::open(view.path()).unwrap(), fs::File::open(stubs.path()).unwrap());
         assert!(!build(view_fd.as_fd(), stubs_fd.as_fd(), &[("/proc", Kind::Directory)]).unwrap());
     }
 }

@@ -4,8 +4,8 @@
 
 use std::env;
 use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
@@ -44,9 +44,11 @@ fn take_control() -> io::Result<UnixStream> {
 fn supervise(control: &UnixStream) -> ExitCode {
     let report = match control::receive::<Spec>(control) {
         Ok(spec) => match start() {
-            Ok(Started::Supervisor { child }) => attend(control, child).map(Report::Exited),
-            Ok(Started::Init { gate }) => {
-                let Err(error) = init::run(&spec, gate);
+            Ok(Started::Supervisor { child, lifeline: _lifeline }) => {
+                attend(control, child).map(Report::Exited)
+            }
+            Ok(Started::Init { lifeline }) => {
+                let Err(error) = init::run(&spec, &lifeline);
                 Err(error)
             }
             Err(error) => Err(error),
@@ -60,25 +62,22 @@ fn supervise(control: &UnixStream) -> ExitCode {
     }
 }
 
+/// Which side of the fork this is. The lifeline is a pipe that the supervisor holds open for as long as it lives,
+/// which the child checks because a parent-death signal comes too late if the parent died before asking for it.
 enum Started {
-    Supervisor { child: Pid },
-    Init { gate: OwnedFd },
+    Supervisor { child: Pid, lifeline: PipeWriter },
+    Init { lifeline: PipeReader },
 }
 
-/// Forks the first process of a new pid namespace. It waits at a gate: a pipe that yields a byte once the
-/// supervisor is attending to it, and end of file if the supervisor died before.
+/// Forks the first process of a new pid namespace.
 fn start() -> Result<Started, Error> {
-    rustix::process::setsid().during("leave", "the caller's session")?;
     raw::unshare(UnshareFlags::NEWPID).needing("CAP_SYS_ADMIN", "unshare", "the pid namespace")?;
-    let (gate, mut opener) = io::pipe().during("make", "a pipe")?;
+    let (reader, writer) = io::pipe().during("make", "a pipe")?;
     match raw::fork_single_threaded().during("fork", "the sandboxed process")? {
-        ForkResult::Child => Ok(Started::Init { gate: gate.into() }),
+        ForkResult::Child => Ok(Started::Init { lifeline: reader }),
         ForkResult::Parent { child } => {
-            drop(gate);
-            // If the child is gone already, waiting for it will tell why.
-            let _ = opener.write_all(&[1]);
             let child = Pid::from_raw(child.as_raw()).expect("a forked child's id is positive");
-            Ok(Started::Supervisor { child })
+            Ok(Started::Supervisor { child, lifeline: writer })
         }
     }
 }
@@ -107,7 +106,9 @@ fn attend(control: &UnixStream, child: Pid) -> Result<Exit, Error> {
             Ok(None) | Err(rustix::io::Errno::INTR) => continue,
             Err(error) => return Err(error).during(ACTION, OBJECT),
         };
-        if let Some(exit) = status.exit_status().map(Exit::Code).or(status.terminating_signal().map(Exit::Signal)) {
+        if let Some(exit) =
+            status.exit_status().map(Exit::Code).or(status.terminating_signal().map(Exit::Signal))
+        {
             return Ok(exit);
         }
     }
