@@ -1,1 +1,29 @@
-//! Placeholder.
+//! A client for OCI registries: resolves, pulls, pushes.
+//!
+//! It knows values and ports of `gantry-oci` and nothing of the store. HTTP concerns are small layers, each in a
+//! file of its own under `http`, stacked in one place; above them stand the protocol's operations, one file each.
+//! What it promises: everything read is verified against its digest and bounded in size; everything sent can be
+//! sent again; a credential is asked for when it is needed and never shown.
+
+mod client;
+mod credentials;
+mod download;
+mod endpoint;
+mod error;
+mod events;
+mod http;
+mod images;
+mod manifests;
+mod retry_policy;
+mod secret;
+mod upload;
+
+pub use client::{Registry, RegistryConfig};
+pub use credentials::{Anonymous, Credential, CredentialError, Credentials, DockerConfig};
+pub use endpoint::HostConfig;
+pub use error::{Answer, Fault, RegistryError};
+pub use events::{Event, Listener};
+pub use manifests::Resolved;
+pub use retry_policy::RetryPolicy;
+pub use secret::Secret;
+pub use upload::Uploaded;

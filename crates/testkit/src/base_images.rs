@@ -17,14 +17,19 @@ impl BaseImages {
     pub fn find() -> Self {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/base-images");
         let directory = std::env::var_os("GANTRY_TEST_BASES").map_or(workspace, PathBuf::from);
-        assert!(directory.is_dir(), "there are no base images in {}: run scripts/base-images", directory.display());
+        assert!(
+            directory.is_dir(),
+            "there are no base images in {}: run scripts/base-images",
+            directory.display()
+        );
         Self { directory }
     }
 
     /// Stores an image with all its platforms under a tag and returns the digest of its index.
     pub fn push(&self, name: &str, target: &impl ImageTarget, repository: &str, tag: &str) -> Digest {
         let layout = Layout(self.directory.join(name));
-        let index: Index = serde_json::from_slice(&layout.read("index.json")).expect("index.json is an index");
+        let index: Index =
+            serde_json::from_slice(&layout.read("index.json")).expect("index.json is an index");
         let [root] = &index.manifests[..] else { panic!("index.json of {name} names one image") };
         layout.store(&root.digest, Some(tag), target, repository);
         root.digest

@@ -36,7 +36,8 @@ impl DockerRegistry {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let config = directory.path().join("config.yml");
         let storage = directory.path().join("storage");
-        std::fs::write(&config, CONFIG.replace("STORAGE", &storage.to_string_lossy())).expect("the config is written");
+        std::fs::write(&config, CONFIG.replace("STORAGE", &storage.to_string_lossy()))
+            .expect("the config is written");
         let (stop, stopped) = channel();
         let (listening, address) = channel();
         let keeper = std::thread::spawn(move || keep(&config, &listening, &stopped));
@@ -90,7 +91,9 @@ impl ImageTarget for DockerRegistry {
         let digest = Digest::of(bytes);
         let start = http::send(&self.address, "POST", &format!("/v2/{repository}/blobs/uploads/"), "", b"");
         let location = start.header("location").expect("the registry gives the address of the upload");
-        let path = location.split_once("://").map_or(location, |(_, rest)| &rest[rest.find('/').unwrap_or(rest.len())..]);
+        let path = location
+            .split_once("://")
+            .map_or(location, |(_, rest)| &rest[rest.find('/').unwrap_or(rest.len())..]);
         let separator = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{separator}digest={digest}");
         let end = http::send(&self.address, "PUT", &path, "application/octet-stream", bytes);
@@ -101,7 +104,13 @@ impl ImageTarget for DockerRegistry {
     fn put_manifest(&self, repository: &str, tag: Option<&str>, media_type: &str, bytes: &[u8]) -> Digest {
         let digest = Digest::of(bytes);
         let name = tag.map_or_else(|| digest.to_string(), str::to_owned);
-        let end = http::send(&self.address, "PUT", &format!("/v2/{repository}/manifests/{name}"), media_type, bytes);
+        let end = http::send(
+            &self.address,
+            "PUT",
+            &format!("/v2/{repository}/manifests/{name}"),
+            media_type,
+            bytes,
+        );
         assert_eq!(end.status, 201, "storing manifest {digest}: {}", end.text());
         digest
     }

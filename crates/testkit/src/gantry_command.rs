@@ -69,7 +69,9 @@ impl GantryCommand {
     pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {
         let path = self.directory.join(path);
         let parent = path.parent().expect("a joined path has a parent");
-        std::fs::create_dir_all(parent).and_then(|()| std::fs::write(&path, content)).expect("a file can be written");
+        std::fs::create_dir_all(parent)
+            .and_then(|()| std::fs::write(&path, content))
+            .expect("a file can be written");
     }
 
     /// The command, ready to be spawned by a test that wants to handle the process itself.
@@ -136,7 +138,8 @@ impl Output {
 
     /// Status, standard output and standard error with what differs from run to run replaced by marks.
     pub fn snapshot(&self) -> String {
-        let mut text = format!("status: {}\n", self.status.code().map_or("signal".to_owned(), |code| code.to_string()));
+        let mut text =
+            format!("status: {}\n", self.status.code().map_or("signal".to_owned(), |code| code.to_string()));
         for (name, stream) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
             let _ = write!(text, "--- {name}\n{}", filter(stream, &self.home));
             if !text.ends_with('\n') {
@@ -166,7 +169,9 @@ mod tests {
 
     #[test]
     fn a_run_sees_only_the_fixed_environment() {
-        let run = GantryCommand::new("/bin/sh").env("EXTRA", "yes").run(["-c", "echo $HOME $EXTRA ${USER-none}; exit 3"]);
+        let run = GantryCommand::new("/bin/sh")
+            .env("EXTRA", "yes")
+            .run(["-c", "echo $HOME $EXTRA ${USER-none}; exit 3"]);
         let output = run.code(3);
         assert_eq!(output.snapshot(), "status: 3\n--- stdout\n[HOME] yes none\n--- stderr\n");
         assert!(output.peak_memory > 0);
@@ -174,7 +179,8 @@ mod tests {
 
     #[test]
     fn what_differs_between_runs_is_marked() {
-        let text = format!("/home/x/a 127.0.0.1:5000/r@sha256:{} 0.1s 12ms 2026-01-02T03:04:05.6Z", "ab".repeat(32));
+        let text =
+            format!("/home/x/a 127.0.0.1:5000/r@sha256:{} 0.1s 12ms 2026-01-02T03:04:05.6Z", "ab".repeat(32));
         assert_eq!(
             filter(&text, Path::new("/home/x")),
             "[HOME]/a 127.0.0.1:[PORT]/r@sha256:[DIGEST] [DURATION] [DURATION] [TIME]"

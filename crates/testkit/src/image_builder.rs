@@ -108,7 +108,8 @@ impl ImageBuilder {
         let tar = archive.into_inner().expect("a tar file in memory can be finished");
         self.config.rootfs.diff_ids.push(Digest::of(&tar));
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-        let blob = gzip.write_all(&tar).and_then(|()| gzip.finish()).expect("bytes in memory can be compressed");
+        let blob =
+            gzip.write_all(&tar).and_then(|()| gzip.finish()).expect("bytes in memory can be compressed");
         self.layers.push(Descriptor::of(media_type::LAYER_GZIP, &blob));
         self.blobs.push(blob);
         self

@@ -81,7 +81,12 @@ impl Doorkeeper {
     /// The value of `WWW-Authenticate` if the request may not pass.
     ///
     /// `needs` are pairs of repository and action.
-    pub(super) fn challenge(&self, authorization: Option<&str>, needs: &[(String, &str)], host: &str) -> Option<String> {
+    pub(super) fn challenge(
+        &self,
+        authorization: Option<&str>,
+        needs: &[(String, &str)],
+        host: &str,
+    ) -> Option<String> {
         match &self.access {
             Access::Open => None,
             Access::Basic { user, password } => {
@@ -90,21 +95,31 @@ impl Doorkeeper {
             }
             Access::Bearer { .. } => {
                 let token = authorization.and_then(|text| text.strip_prefix("Bearer "));
-                let token = token.and_then(|text| self.tokens.get(text)).filter(|token| Instant::now() < token.expires);
+                let token = token
+                    .and_then(|text| self.tokens.get(text))
+                    .filter(|token| Instant::now() < token.expires);
                 let good = token.is_some_and(|token| needs.iter().all(|need| allows(&token.scopes, need)));
                 let error = if token.is_some() { ",error=\"insufficient_scope\"" } else { "" };
                 let scope = needs.first().map_or(String::new(), |(repository, action)| {
                     let actions = if *action == "push" { "pull,push" } else { "pull" };
                     format!(",scope=\"repository:{repository}:{actions}\"")
                 });
-                (!good).then(|| format!("Bearer realm=\"http://{host}/token\",service=\"fake\"{scope}{error}"))
+                (!good)
+                    .then(|| format!("Bearer realm=\"http://{host}/token\",service=\"fake\"{scope}{error}"))
             }
         }
     }
 
     /// Gives out a token. `identity` is the refresh token of a POST.
-    pub(super) fn issue(&mut self, authorization: Option<&str>, identity: Option<&str>, scopes: Vec<String>) -> Issue {
-        let Access::Bearer { user, password, lifetime, anonymous_pull } = &self.access else { return Issue::Refused };
+    pub(super) fn issue(
+        &mut self,
+        authorization: Option<&str>,
+        identity: Option<&str>,
+        scopes: Vec<String>,
+    ) -> Issue {
+        let Access::Bearer { user, password, lifetime, anonymous_pull } = &self.access else {
+            return Issue::Refused;
+        };
         let known = authorization == Some(&basic(user, password)) || identity == Some(password);
         let anonymous = authorization.is_none() && identity.is_none() && *anonymous_pull;
         if !known && !anonymous {
@@ -127,7 +142,10 @@ fn basic(user: &str, password: &str) -> String {
 
 fn allows(scopes: &[String], (repository, action): &(String, &str)) -> bool {
     scopes.iter().any(|scope| {
-        let actions = scope.strip_prefix("repository:").and_then(|rest| rest.strip_prefix(repository.as_str()));
-        actions.and_then(|rest| rest.strip_prefix(':')).is_some_and(|rest| rest.split(',').any(|one| one == *action))
+        let actions =
+            scope.strip_prefix("repository:").and_then(|rest| rest.strip_prefix(repository.as_str()));
+        actions
+            .and_then(|rest| rest.strip_prefix(':'))
+            .is_some_and(|rest| rest.split(',').any(|one| one == *action))
     })
 }

@@ -46,7 +46,13 @@ impl Content {
         Some((digest, media_type, bytes))
     }
 
-    pub(super) fn put_manifest(&mut self, repository: &str, tag: Option<&str>, media: &str, bytes: Bytes) -> Digest {
+    pub(super) fn put_manifest(
+        &mut self,
+        repository: &str,
+        tag: Option<&str>,
+        media: &str,
+        bytes: Bytes,
+    ) -> Digest {
         let digest = Digest::of(&bytes);
         let repository = self.repository(repository);
         repository.manifests.insert(digest, (media.to_owned(), bytes));
@@ -62,9 +68,10 @@ impl Content {
         let blob = |digest: &Digest| repository.is_some_and(|one| one.blobs.contains_key(digest));
         let manifest = |digest: &Digest| repository.is_some_and(|one| one.manifests.contains_key(digest));
         match document {
-            Document::Manifest(image) => {
-                std::iter::once(&image.config).chain(&image.layers).map(|one| one.digest).find(|one| !blob(one))
-            }
+            Document::Manifest(image) => std::iter::once(&image.config)
+                .chain(&image.layers)
+                .map(|one| one.digest)
+                .find(|one| !blob(one)),
             Document::Index(index) => index.manifests.iter().map(|one| one.digest).find(|one| !manifest(one)),
         }
     }

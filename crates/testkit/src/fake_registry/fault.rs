@@ -27,6 +27,15 @@ pub enum Fault {
         /// The body.
         body: Vec<u8>,
     },
+    /// Reads the request's body to its end, throws it away, and answers this status with these headers.
+    ///
+    /// The other kind of answer may overtake a large body, and the client then sees a lost connection instead.
+    LateAnswer {
+        /// The status.
+        status: u16,
+        /// Headers.
+        headers: Vec<(String, String)>,
+    },
     /// Takes so many bytes of the request's body (into the upload session, where there is one) and closes the
     /// connection without an answer.
     Drop {

@@ -3,23 +3,27 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
 
 use gantry_oci::{Digest, Document};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST, LOCATION, RANGE, WWW_AUTHENTICATE};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST, LOCATION, RANGE, WWW_AUTHENTICATE,
+};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
 
+use super::Exchange;
 use super::access::{Doorkeeper, Issue};
 use super::content::Content;
 use super::fault::{Fault, Seen};
 use super::upload::{self, Uploads};
-use super::Exchange;
 
 /// Why a connection is closed without an answer.
 #[derive(Debug)]
@@ -77,7 +81,8 @@ impl State {
 
 /// Serves until told to stop.
 pub(super) fn run(listener: std::net::TcpListener, state: Arc<State>, stopped: oneshot::Receiver<()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener).expect("the listener is non-blocking");
         tokio::select! {
@@ -96,7 +101,9 @@ async fn accept(listener: tokio::net::TcpListener, state: Arc<State>) {
                 async move { exchange(&state, request).await }
             });
             // An error here is a connection that one of the two sides closed, which is what tests are about.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
@@ -188,12 +195,10 @@ fn announce(state: &State, call: &Call, query: String) -> (usize, Option<Fault>)
 async fn spoil(state: &State, call: &mut Call, fault: Option<Fault>) -> Result<Answer, Dropped> {
     match fault {
         None => serve(state, call).await,
-        Some(Fault::Answer { status, headers, body }) => {
-            let mut answer = Reply::new(status);
-            for (name, value) in headers {
-                answer = answer.header(name, value);
-            }
-            Ok(answer.body(body))
+        Some(Fault::Answer { status, headers, body }) => Ok(Reply::with(status, headers).body(body)),
+        Some(Fault::LateAnswer { status, headers }) => {
+            while call.chunk().await?.is_some() {}
+            Ok(Reply::with(status, headers).body(Vec::new()))
         }
         Some(Fault::Drop { after }) => {
             call.drop_after = Some(after);
@@ -228,22 +233,32 @@ async fn spoil(state: &State, call: &mut Call, fault: Option<Fault>) -> Result<A
 
 /// A body that breaks off after these bytes.
 fn truncated(bytes: Bytes) -> BoxBody<Bytes, Dropped> {
-    let (sender, receiver) = tokio::sync::mpsc::channel(2);
-    sender.try_send(Ok(Frame::data(bytes))).expect("the channel is empty");
-    sender.try_send(Err(Dropped)).expect("the channel has room for two");
-    BodyExt::boxed(StreamBody::new(Receiver(receiver)))
+    BodyExt::boxed(StreamBody::new(Truncated::Bytes(bytes)))
 }
 
-struct Receiver(tokio::sync::mpsc::Receiver<Result<Frame<Bytes>, Dropped>>);
+/// Yields bytes, then nothing for one turn, then the end of the connection. In that turn the server sends the bytes;
+/// otherwise it would throw them away with the connection.
+enum Truncated {
+    Bytes(Bytes),
+    Pause,
+    End,
+}
 
-impl futures_util::Stream for Receiver {
+impl futures_util::Stream for Truncated {
     type Item = Result<Frame<Bytes>, Dropped>;
 
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        self.0.poll_recv(context)
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match std::mem::replace(&mut *self, Self::End) {
+            Self::Bytes(bytes) => {
+                *self = Self::Pause;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::Pause => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Self::End => Poll::Ready(Some(Err(Dropped))),
+        }
     }
 }
 
@@ -253,7 +268,9 @@ async fn serve(state: &State, call: &mut Call) -> Result<Answer, Dropped> {
     }
     let route = Route::of(&call.path);
     if let Some(challenge) = refuse(state, call, route.as_ref()) {
-        return Ok(Reply::new(401).header(WWW_AUTHENTICATE, challenge).error("UNAUTHORIZED", "authentication required"));
+        return Ok(Reply::new(401)
+            .header(WWW_AUTHENTICATE, challenge)
+            .error("UNAUTHORIZED", "authentication required"));
     }
     match (route, call.method.as_str()) {
         (Some(Route::Base), _) => Ok(Reply::new(200).body(Vec::new())),
@@ -263,7 +280,9 @@ async fn serve(state: &State, call: &mut Call) -> Result<Answer, Dropped> {
         (Some(Route::Manifest { repository, reference }), "PUT") => {
             put_manifest(state, call, &repository, &reference).await
         }
-        (Some(Route::Blob { repository, digest }), "GET" | "HEAD") => Ok(get_blob(state, call, &repository, &digest)),
+        (Some(Route::Blob { repository, digest }), "GET" | "HEAD") => {
+            Ok(get_blob(state, call, &repository, &digest))
+        }
         (Some(Route::Uploads { repository }), "POST") => Ok(start_upload(state, call, &repository)),
         (Some(Route::Upload { repository, id }), _) => session(state, call, &repository, id).await,
         (Some(Route::Tags { repository }), "GET") => Ok(match state.content().tags(&repository) {
@@ -302,7 +321,10 @@ impl Route {
             return Some(Self::Tags { repository: repository.to_owned() });
         }
         if let Some((repository, reference)) = rest.rsplit_once("/manifests/") {
-            return Some(Self::Manifest { repository: repository.to_owned(), reference: reference.to_owned() });
+            return Some(Self::Manifest {
+                repository: repository.to_owned(),
+                reference: reference.to_owned(),
+            });
         }
         let (repository, digest) = rest.rsplit_once("/blobs/")?;
         Some(Self::Blob { repository: repository.to_owned(), digest: digest.to_owned() })
@@ -340,7 +362,9 @@ async fn token(state: &State, call: &mut Call) -> Result<Answer, Dropped> {
     };
     let scopes = match form.get("scope") {
         Some(scopes) => scopes.split(' ').map(str::to_owned).collect(),
-        None => call.query.iter().filter(|(name, _)| name == "scope").map(|(_, scope)| scope.clone()).collect(),
+        None => {
+            call.query.iter().filter(|(name, _)| name == "scope").map(|(_, scope)| scope.clone()).collect()
+        }
     };
     let identity = form.get("refresh_token").map(String::as_str);
     let issue = state.doorkeeper().issue(call.header(AUTHORIZATION), identity, scopes);
@@ -362,7 +386,12 @@ fn get_manifest(state: &State, repository: &str, reference: &str) -> Answer {
     }
 }
 
-async fn put_manifest(state: &State, call: &mut Call, repository: &str, reference: &str) -> Result<Answer, Dropped> {
+async fn put_manifest(
+    state: &State,
+    call: &mut Call,
+    repository: &str,
+    reference: &str,
+) -> Result<Answer, Dropped> {
     let media_type = call.header(CONTENT_TYPE).unwrap_or_default().to_owned();
     let bytes = call.all().await?;
     let document = match Document::parse(&bytes, Some(&media_type)) {
@@ -370,11 +399,15 @@ async fn put_manifest(state: &State, call: &mut Call, repository: &str, referenc
         Err(error) => return Ok(Reply::new(400).error("MANIFEST_INVALID", &error.to_string())),
     };
     if let Some(missing) = state.content().missing(repository, &document) {
-        return Ok(Reply::new(404).error("MANIFEST_BLOB_UNKNOWN", &format!("{missing} is not in the repository")));
+        return Ok(
+            Reply::new(404).error("MANIFEST_BLOB_UNKNOWN", &format!("{missing} is not in the repository"))
+        );
     }
     let tag = match reference.parse::<Digest>() {
         Ok(digest) if digest != Digest::of(&bytes) => {
-            return Ok(Reply::new(400).error("DIGEST_INVALID", "provided digest did not match uploaded content"));
+            return Ok(
+                Reply::new(400).error("DIGEST_INVALID", "provided digest did not match uploaded content")
+            );
         }
         Ok(_) => None,
         Err(_) => Some(reference),
@@ -389,7 +422,8 @@ async fn put_manifest(state: &State, call: &mut Call, repository: &str, referenc
 fn get_blob(state: &State, call: &Call, repository: &str, digest: &str) -> Answer {
     let blob = digest.parse().ok().and_then(|digest| state.content().blob(repository, &digest));
     let Some(bytes) = blob else { return Reply::new(404).error("BLOB_UNKNOWN", "blob unknown to registry") };
-    let start = call.header(RANGE).and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    let start: Option<usize> =
+        call.header(RANGE).and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
     let reply = |status| Reply::new(status).header("docker-content-digest", digest);
     match start {
         None => reply(200).header("accept-ranges", "bytes").body(bytes),
@@ -411,7 +445,10 @@ fn start_upload(state: &State, call: &Call, repository: &str) -> Answer {
             .body(Vec::new());
     }
     let id = lock(&state.uploads).start();
-    Reply::new(202).header(LOCATION, upload::location(repository, id, 0)).header(RANGE, "0-0").body(Vec::new())
+    Reply::new(202)
+        .header(LOCATION, upload::location(repository, id, 0))
+        .header(RANGE, "0-0")
+        .body(Vec::new())
 }
 
 /// Everything that is done to an upload session: status, chunks, the end, giving up.
@@ -439,7 +476,9 @@ async fn session(state: &State, call: &mut Call, repository: &str, id: u64) -> R
         return Ok(progress(416, len));
     }
     if !upload::is_current(&call.query, len) {
-        return Ok(Reply::new(400).error("BLOB_UPLOAD_INVALID", "the address does not carry the session's state"));
+        return Ok(
+            Reply::new(400).error("BLOB_UPLOAD_INVALID", "the address does not carry the session's state")
+        );
     }
     while let Some(chunk) = call.chunk().await? {
         lock(&state.uploads).append(id, &chunk);
@@ -465,6 +504,10 @@ struct Reply(hyper::http::response::Builder);
 impl Reply {
     fn new(status: u16) -> Self {
         Self(Response::builder().status(status))
+    }
+
+    fn with(status: u16, headers: Vec<(String, String)>) -> Self {
+        headers.into_iter().fold(Self::new(status), |reply, (name, value)| reply.header(name, value))
     }
 
     fn header<N>(self, name: N, value: impl AsRef<str>) -> Self

@@ -1,0 +1,94 @@
+//! Credentials are a function: asked for at the moment of need, never kept.
+//!
+//! Whatever a helper or a mounted file says is true for minutes (cloud registries' passwords run out, secrets are
+//! rotated), so the client asks again with every token it needs and after every refusal.
+
+mod docker_config;
+mod helper;
+
+use std::path::PathBuf;
+
+use gantry_oci::BoxFuture;
+
+pub use docker_config::DockerConfig;
+
+use crate::Secret;
+
+/// Who we are for one repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// Nobody in particular.
+    Anonymous,
+    /// User name and password.
+    Password {
+        /// The user.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// An OAuth 2.0 refresh token, which docker's configuration calls an identity token.
+    IdentityToken {
+        /// The user that stood beside the token, or `<token>`.
+        user: String,
+        /// The token.
+        token: Secret,
+    },
+    /// A token to be sent to the registry as it is.
+    RegistryToken(Secret),
+}
+
+/// Why credentials could not be had. That there are none is no error.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialError {
+    /// The configuration file cannot be read.
+    #[error("cannot read credentials from {}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A credential helper cannot be run, fails, or answers nonsense.
+    #[error("credential helper `docker-credential-{name}` {reason}")]
+    Helper {
+        /// The helper, without its prefix.
+        name: String,
+        /// What it did.
+        reason: String,
+    },
+}
+
+impl CredentialError {
+    /// What the user can do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::File { .. } => vec!["check the file's syntax and permissions".to_owned()],
+            Self::Helper { name, .. } => vec![format!(
+                "install `docker-credential-{name}` in a directory of PATH, or remove it from docker's configuration file"
+            )],
+        }
+    }
+}
+
+/// Finds credentials.
+pub trait Credentials: Send + Sync {
+    /// The credentials for a repository of a registry, as they are now.
+    ///
+    /// `host` is the registry's name as references hold it (`docker.io`, `127.0.0.1:5000`).
+    fn find<'a>(
+        &'a self,
+        host: &'a str,
+        repository: &'a str,
+    ) -> BoxFuture<'a, Result<Credential, CredentialError>>;
+}
+
+/// Has no credentials for anything.
+#[derive(Debug, Clone, Copy)]
+pub struct Anonymous;
+
+impl Credentials for Anonymous {
+    fn find<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Credential, CredentialError>> {
+        Box::pin(async { Ok(Credential::Anonymous) })
+    }
+}

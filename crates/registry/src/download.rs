@@ -1,0 +1,165 @@
+//! Blobs on their way in: streamed, hashed as they pass, resumed where they broke off.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+
+use gantry_oci::{Descriptor, Digest, Hasher, Reference};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, RANGE};
+use reqwest::{Method, StatusCode};
+
+use crate::error::During;
+use crate::http::{Access, Request, Response, is_worth_retrying};
+use crate::{Event, Fault, Registry, RegistryError};
+
+impl Registry {
+    /// Writes a blob into `sink`, verified against digest and size.
+    ///
+    /// A lost connection is taken up where it broke off. The sink is written from the caller's task, in pieces of some
+    /// kilobytes; it should not block for long. On failure it may hold a part of the blob, or bytes that turned out
+    /// to be wrong.
+    pub async fn fetch_blob(
+        &self,
+        reference: &Reference,
+        blob: &Descriptor,
+        sink: &mut (dyn Write + Send),
+    ) -> Result<(), RegistryError> {
+        self.download(reference, blob, sink)
+            .await
+            .during(|| format!("pulling blob {} from {}", blob.digest, reference.name()))
+    }
+
+    /// Whether the repository has a blob.
+    pub async fn blob_exists(&self, repository: &Reference, digest: &Digest) -> Result<bool, RegistryError> {
+        let look = async {
+            let access = self.pulling(repository)?;
+            let response =
+                self.send(Request::new(Method::HEAD, url(&access, repository, digest), &access)).await?;
+            match response.status {
+                StatusCode::OK => Ok(true),
+                StatusCode::NOT_FOUND => Ok(false),
+                _ => Err(response.into_fault().await),
+            }
+        };
+        look.await.during(|| format!("looking up blob {digest} in {}", repository.name()))
+    }
+
+    pub(crate) async fn download(
+        &self,
+        reference: &Reference,
+        blob: &Descriptor,
+        sink: &mut (dyn Write + Send),
+    ) -> Result<(), Fault> {
+        let access = self.pulling(reference)?;
+        let mut transfer = Transfer { blob, sink, hasher: Hasher::new(), done: 0 };
+        let mut budget = self.budget();
+        loop {
+            let mut request = Request::new(Method::GET, url(&access, reference, &blob.digest), &access);
+            if transfer.done > 0 {
+                request.headers.insert(RANGE, range_from(transfer.done));
+            }
+            let response = self.send(request).await?;
+            let before = transfer.done;
+            let fault = match transfer.receive(response).await {
+                Ok(()) => return transfer.verify(),
+                Err(fault) if is_worth_retrying(&fault) => fault,
+                Err(fault) => return Err(fault),
+            };
+            if transfer.done > before {
+                budget.progress();
+            }
+            let Some(delay) = budget.next_delay(None) else { return Err(fault) };
+            self.tell(|| Event::Waiting {
+                host: reference.host().to_owned(),
+                reason: fault.to_string(),
+                delay,
+            });
+            tokio::time::sleep(delay).await;
+        }
+    }
+}
+
+fn url(access: &Access, repository: &Reference, digest: &Digest) -> url::Url {
+    access.endpoint.url(&format!("{}/blobs/{digest}", repository.repository()))
+}
+
+fn range_from(start: u64) -> HeaderValue {
+    HeaderValue::from_str(&format!("bytes={start}-")).expect("digits are ASCII")
+}
+
+/// A blob in transit, over as many answers as it takes.
+struct Transfer<'a> {
+    blob: &'a Descriptor,
+    sink: &'a mut (dyn Write + Send),
+    hasher: Hasher,
+    done: u64,
+}
+
+impl Transfer<'_> {
+    /// Takes what one answer brings. `Ok` when the blob is complete.
+    async fn receive(&mut self, mut response: Response) -> Result<(), Fault> {
+        let mut skip = match self.start(&response) {
+            ControlFlow::Continue(skip) => skip,
+            ControlFlow::Break(Some(fault)) => return Err(fault),
+            ControlFlow::Break(None) => return Err(response.into_fault().await),
+        };
+        while let Some(chunk) = response.chunk().await? {
+            // A server without ranges sends all of it again.
+            let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
+            skip -= skipped as u64;
+            self.take(&chunk[skipped..])?;
+        }
+        if self.done < self.blob.size {
+            let host = crate::endpoint::authority(&response.url);
+            return Err(Fault::Broken {
+                host,
+                cause: format!("{} of {} bytes arrived", self.done, self.blob.size),
+            });
+        }
+        Ok(())
+    }
+
+    /// Checks status and headers: how many bytes of the answer are known already, or why it is of no use.
+    fn start(&self, response: &Response) -> ControlFlow<Option<Fault>, u64> {
+        let number = |text: &str| text.parse::<u64>().ok();
+        match response.status {
+            StatusCode::OK => match response.header(CONTENT_LENGTH).and_then(number) {
+                Some(length) if length != self.blob.size => ControlFlow::Break(Some(Fault::Corrupt(
+                    format!("the registry offers {length} bytes instead of {}", self.blob.size),
+                ))),
+                _ => ControlFlow::Continue(self.done),
+            },
+            StatusCode::PARTIAL_CONTENT => {
+                let expected =
+                    format!("bytes {}-{}/{}", self.done, self.blob.size.saturating_sub(1), self.blob.size);
+                match response.header(CONTENT_RANGE) {
+                    Some(range) if range.eq_ignore_ascii_case(&expected) => ControlFlow::Continue(0),
+                    range => ControlFlow::Break(Some(Fault::Protocol(format!(
+                        "the registry sent range `{}` instead of `{expected}`",
+                        range.unwrap_or_default()
+                    )))),
+                }
+            }
+            _ => ControlFlow::Break(None),
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        self.done += bytes.len() as u64;
+        if self.done > self.blob.size {
+            return Err(Fault::Corrupt(format!(
+                "the registry sent more than the {} bytes promised",
+                self.blob.size
+            )));
+        }
+        self.hasher.update(bytes);
+        self.sink.write_all(bytes).map_err(Fault::Sink)
+    }
+
+    fn verify(self) -> Result<(), Fault> {
+        let digest = self.hasher.finish();
+        match digest == self.blob.digest {
+            true => Ok(()),
+            false => Err(Fault::Corrupt(format!("the content has digest {digest}"))),
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Where grants are made: asks the credential function, talks to token servers, keeps what they gave as long as it
+//! is good.
+//!
+//! One grant per registry and set of scopes; whoever needs the same at the same time waits for the one that is being
+//! made. The remembered challenge of a registry spares the refusal before each new repository.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+use url::Url;
+use url::form_urlencoded::Serializer;
+
+use super::super::redact::Secrets;
+use super::super::{Access, Body, Request, Response, Service};
+use super::challenge::Challenge;
+use super::grant::{Grant, Held, Holder, Origin};
+use crate::endpoint::{Endpoint, is_local_literal};
+use crate::error::Answer;
+use crate::{Credential, Credentials, Event, Fault, Listener, Secret};
+
+/// Tokens are a few kilobytes; those that list many groups are tens.
+const LARGEST_TOKEN_ANSWER: usize = 128 * 1024;
+/// A token's lifetime where the server does not say one (the token specification's default).
+const DEFAULT_LIFETIME: u64 = 60;
+/// How we introduce ourselves to OAuth 2.0 servers.
+const CLIENT_ID: &str = "gantry";
+
+/// Makes and keeps grants. `tokens` sends requests to token servers.
+pub(in super::super) struct Desk<T> {
+    credentials: Arc<dyn Credentials>,
+    tokens: T,
+    secrets: Secrets,
+    listener: Listener,
+    slots: Mutex<HashMap<SlotKey, Slot>>,
+    challenges: Mutex<HashMap<String, Remembered>>,
+}
+
+/// Registry and scopes.
+type SlotKey = (String, Vec<String>);
+/// Locked while a grant is made: that makes it one flight.
+type Slot = Arc<tokio::sync::Mutex<Kept>>;
+
+#[derive(Debug, Default)]
+struct Kept {
+    grant: Option<Grant>,
+    generation: u64,
+}
+
+impl Kept {
+    fn held(&self, origin: Origin) -> Held {
+        Held { grant: self.grant.clone(), generation: self.generation, origin }
+    }
+}
+
+/// A challenge and the address that it came from, which a relative realm is relative to.
+#[derive(Debug, Clone)]
+struct Remembered {
+    challenge: Challenge,
+    from: Url,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    #[serde(default)]
+    token: String,
+    #[serde(default)]
+    access_token: String,
+    /// Seconds. Some servers write a fraction or a text; those get the default.
+    expires_in: Option<serde_json::Value>,
+}
+
+impl<T: Service> Desk<T> {
+    pub(in super::super) fn new(
+        credentials: Arc<dyn Credentials>,
+        tokens: T,
+        secrets: Secrets,
+        listener: Listener,
+    ) -> Self {
+        Self { credentials, tokens, secrets, listener, slots: Mutex::default(), challenges: Mutex::default() }
+    }
+
+    /// What to show now. Nothing, as long as the registry never asked.
+    pub(super) async fn current(&self, access: &Access) -> Result<Held, Fault> {
+        let slot = self.slot(access);
+        let mut kept = slot.lock().await;
+        let good = kept.grant.as_ref().is_some_and(|grant| !grant.is_stale(Instant::now()));
+        if !good && let Some(remembered) = self.remembered(access) {
+            kept.grant = self.make(access, &remembered, &[]).await?;
+            kept.generation += 1;
+        }
+        Ok(kept.held(Origin::Found))
+    }
+
+    /// What to show after a refusal of `held`, given the refusal's headers and address. `None` if the registry does not say what it wants, and never did.
+    pub(super) async fn renew(
+        &self,
+        access: &Access,
+        held: &Held,
+        refusal: (&HeaderMap, &Url),
+    ) -> Result<Option<Held>, Fault> {
+        let slot = self.slot(access);
+        let mut kept = slot.lock().await;
+        if kept.generation != held.generation {
+            return Ok(Some(kept.held(Origin::Found)));
+        }
+        if let Some(challenge) = Challenge::best(refusal.0) {
+            self.remember(access, Remembered { challenge, from: refusal.1.clone() });
+        }
+        let Some(remembered) = self.remembered(access) else { return Ok(None) };
+        let challenged = match &remembered.challenge {
+            Challenge::Bearer { scopes, .. } => scopes.clone(),
+            Challenge::Basic => Vec::new(),
+        };
+        // Forgotten first: if making a new one fails, the refused one must not be used again.
+        kept.grant = None;
+        kept.generation += 1;
+        kept.grant = self.make(access, &remembered, &challenged).await?;
+        if kept.grant.is_none() {
+            return Err(no_credentials(access));
+        }
+        Ok(Some(kept.held(Origin::Own)))
+    }
+
+    fn slot(&self, access: &Access) -> Slot {
+        let key = (access.endpoint.name().to_owned(), access.scope_texts(&[]));
+        Arc::clone(
+            self.slots.lock().expect("nothing panics while it holds the slots").entry(key).or_default(),
+        )
+    }
+
+    fn remembered(&self, access: &Access) -> Option<Remembered> {
+        self.challenges
+            .lock()
+            .expect("nothing panics while it holds them")
+            .get(access.endpoint.name())
+            .cloned()
+    }
+
+    fn remember(&self, access: &Access, remembered: Remembered) {
+        let name = access.endpoint.name().to_owned();
+        self.challenges.lock().expect("nothing panics while it holds them").insert(name, remembered);
+    }
+
+    /// Asks for credentials and makes of them what the challenge wants. `None` if there are none to show.
+    async fn make(
+        &self,
+        access: &Access,
+        remembered: &Remembered,
+        extra: &[String],
+    ) -> Result<Option<Grant>, Fault> {
+        let credential = self.credentials.find(access.endpoint.name(), access.repository()).await?;
+        let grant = match (&remembered.challenge, credential) {
+            (_, Credential::RegistryToken(token)) => {
+                self.secrets.learn(&token);
+                Some(Grant::token(&token, Holder::Known, Instant::now(), None))
+            }
+            (Challenge::Basic, Credential::Anonymous) => None,
+            (Challenge::Basic, Credential::Password { user, password: secret })
+            | (Challenge::Basic, Credential::IdentityToken { user, token: secret }) => {
+                self.secrets.learn(&secret);
+                Some(Grant::password(&user, &secret))
+            }
+            (Challenge::Bearer { realm, service, .. }, credential) => {
+                let realm = check_realm(&access.endpoint, &remembered.from, realm)?;
+                let ask =
+                    Ask { access, realm, service: service.as_deref(), scopes: access.scope_texts(extra) };
+                Some(self.token(&ask, &credential).await?)
+            }
+        };
+        if let Some(grant) = &grant {
+            self.secrets.learn(grant.header());
+        }
+        Ok(grant)
+    }
+
+    /// Gets a token. An identity token is exchanged as OAuth 2.0 says, or shown as a password to servers that know
+    /// only that.
+    async fn token(&self, ask: &Ask<'_>, credential: &Credential) -> Result<Grant, Fault> {
+        let asked = Instant::now();
+        let response = match credential {
+            Credential::IdentityToken { user, token } => {
+                self.secrets.learn(token);
+                let response = self.tokens.call(ask.exchange(token)).await?;
+                match response.status {
+                    StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                        self.tokens.call(ask.get(Some((user, token)))).await?
+                    }
+                    _ => response,
+                }
+            }
+            Credential::Password { user, password } => {
+                self.secrets.learn(password);
+                self.tokens.call(ask.get(Some((user, password)))).await?
+            }
+            Credential::Anonymous | Credential::RegistryToken(_) => self.tokens.call(ask.get(None)).await?,
+        };
+        let holder = if *credential == Credential::Anonymous { Holder::Anonymous } else { Holder::Known };
+        let (token, lifetime) = read_token(ask.access, holder, response).await?;
+        self.secrets.learn(&token);
+        self.listener.tell(|| Event::Token {
+            host: ask.access.endpoint.name().to_owned(),
+            scopes: ask.scopes.join(" "),
+            lifetime,
+        });
+        Ok(Grant::token(&token, holder, asked, Some(lifetime)))
+    }
+}
+
+/// One question to a token server.
+struct Ask<'a> {
+    access: &'a Access,
+    realm: Url,
+    service: Option<&'a str>,
+    scopes: Vec<String>,
+}
+
+impl<'a> Ask<'a> {
+    /// The token specification's form.
+    fn get(&self, password: Option<(&str, &Secret)>) -> Request<'a> {
+        let mut url = self.realm.clone();
+        {
+            let mut query = url.query_pairs_mut();
+            query.extend_pairs(self.service.map(|service| ("service", service)));
+            query.extend_pairs(self.scopes.iter().map(|scope| ("scope", scope)));
+        }
+        let mut request = Request::new(Method::GET, url, self.access);
+        if let Some((user, password)) = password
+            && let Ok(mut value) = HeaderValue::from_str(Grant::password(user, password).header().expose())
+        {
+            value.set_sensitive(true);
+            request.headers.insert(AUTHORIZATION, value);
+        }
+        request
+    }
+
+    /// OAuth 2.0's form.
+    fn exchange(&self, token: &Secret) -> Request<'a> {
+        let mut form = Serializer::new(String::new());
+        form.append_pair("grant_type", "refresh_token").append_pair("client_id", CLIENT_ID);
+        form.extend_pairs(self.service.map(|service| ("service", service)));
+        form.append_pair("scope", &self.scopes.join(" ")).append_pair("refresh_token", token.expose());
+        let mut request = Request::new(Method::POST, self.realm.clone(), self.access);
+        request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        request.body = Body::Bytes(form.finish().into());
+        request
+    }
+}
+
+async fn read_token(
+    access: &Access,
+    holder: Holder,
+    mut response: Response,
+) -> Result<(Secret, Duration), Fault> {
+    let host = || access.endpoint.name().to_owned();
+    match response.status {
+        StatusCode::OK => {}
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if holder == Holder::Anonymous => {
+            return Err(no_credentials(access));
+        }
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            let body = response.peek().await;
+            return Err(Fault::Refused { host: host(), answer: Answer::new(response.status, &body) });
+        }
+        _ => return Err(response.into_fault().await),
+    }
+    let nonsense = || Fault::Protocol(format!("the token server of `{}` answered without a token", host()));
+    let bytes = response.bytes(LARGEST_TOKEN_ANSWER, "the token server's answer").await?;
+    let answer: TokenAnswer = serde_json::from_slice(&bytes).map_err(|_| nonsense())?;
+    let token = if answer.token.is_empty() { answer.access_token } else { answer.token };
+    if token.is_empty() || HeaderValue::from_str(&token).is_err() {
+        return Err(nonsense());
+    }
+    let lifetime = answer.expires_in.and_then(|value| value.as_u64()).unwrap_or(DEFAULT_LIFETIME);
+    Ok((Secret::new(token), Duration::from_secs(lifetime)))
+}
+
+fn no_credentials(access: &Access) -> Fault {
+    Fault::NoCredentials {
+        host: access.endpoint.name().to_owned(),
+        repository: access.repository().to_owned(),
+    }
+}
+
+/// Where credentials may be sent on a registry's word: by TLS if the registry itself uses it, and not to addresses
+/// of this machine unless the registry is there.
+fn check_realm(endpoint: &Endpoint, from: &Url, realm: &str) -> Result<Url, Fault> {
+    let refuse = |reason: &str| {
+        Fault::Protocol(format!("the registry `{}` names a token server that {reason}", endpoint.name()))
+    };
+    let url = from.join(realm).map_err(|_| refuse("has no valid address"))?;
+    let secure = url.scheme() == "https" || url.scheme() == "http" && endpoint.is_http();
+    if !secure {
+        return Err(refuse("does not use https"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refuse("has a user name in its address"));
+    }
+    if is_local_literal(&url) && !endpoint.is_loopback() && url.host() != from.host() {
+        return Err(refuse("is on this machine"));
+    }
+    Ok(url)
+}

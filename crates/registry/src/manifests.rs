@@ -1,0 +1,168 @@
+//! Manifests and indexes: resolved, read by digest, written by digest and by tag.
+//!
+//! Whatever digest a registry claims is compared with the bytes; bytes go through untouched in both directions.
+
+use gantry_oci::{Descriptor, Digest, Reference, media_type};
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, StatusCode};
+
+use crate::error::During;
+use crate::http::{Body, Request, Response};
+use crate::{Fault, Registry, RegistryError};
+
+/// The specification has registries take 4 MiB; some take more, and what they took must be readable.
+const LARGEST_MANIFEST: usize = 8 * 1024 * 1024;
+/// The header in which registries say the digest of what they send or got.
+pub(crate) const CONTENT_DIGEST: &str = "docker-content-digest";
+
+/// A manifest or index as the registry sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The digest of `bytes`.
+    pub digest: Digest,
+    /// The type as announced, without parameters; empty if it was not.
+    pub media_type: String,
+    /// The document.
+    pub bytes: Vec<u8>,
+}
+
+impl Registry {
+    /// Reads what a reference points at: by digest if it has one, else by tag.
+    ///
+    /// # Errors
+    /// [`Fault::Corrupt`] if the bytes do not have the digest that was asked for or that the registry claims.
+    pub async fn resolve(&self, reference: &Reference) -> Result<Resolved, RegistryError> {
+        self.read(reference).await.during(|| format!("resolving {reference}"))
+    }
+
+    /// Reads a manifest of the reference's repository by digest; the reference's own tag and digest do not matter.
+    pub async fn manifest(&self, reference: &Reference, digest: &Digest) -> Result<Resolved, RegistryError> {
+        self.resolve(&reference.pinned(*digest)).await
+    }
+
+    /// What a reference points at, without reading it. `None` if there is no such thing.
+    pub async fn head(&self, reference: &Reference) -> Result<Option<Descriptor>, RegistryError> {
+        self.look(reference).await.during(|| format!("looking up {reference}"))
+    }
+
+    /// Writes a manifest or index under its digest and under no tag.
+    pub async fn push_manifest_by_digest(
+        &self,
+        repository: &Reference,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Result<Digest, RegistryError> {
+        let digest = Digest::of(bytes);
+        self.write(repository, &digest.to_string(), (media_type, bytes))
+            .await
+            .during(|| format!("pushing manifest {digest} to {}", repository.name()))
+    }
+
+    /// Writes a manifest or index under the reference's tag.
+    pub async fn push_tag(
+        &self,
+        target: &Reference,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Result<Digest, RegistryError> {
+        let pushed = async {
+            let tag = target.tag().ok_or_else(|| Fault::Protocol("the reference has no tag".to_owned()))?;
+            self.write(target, tag, (media_type, bytes)).await
+        };
+        pushed.await.during(|| format!("pushing {target}"))
+    }
+
+    pub(crate) async fn read(&self, reference: &Reference) -> Result<Resolved, Fault> {
+        let access = self.pulling(reference)?;
+        let mut request = Request::new(Method::GET, access.endpoint.url(&path(reference)), &access);
+        request.headers.insert(ACCEPT, accept());
+        let mut response = self.send(request).await?;
+        if response.status != StatusCode::OK {
+            return Err(response.into_fault().await);
+        }
+        let bytes = response.bytes(LARGEST_MANIFEST, "the manifest").await?.to_vec();
+        let digest = Digest::of(&bytes);
+        if let Some(wanted) = reference.digest().filter(|wanted| **wanted != digest) {
+            return Err(Fault::Corrupt(format!(
+                "the registry sent content with digest {digest} instead of {wanted}"
+            )));
+        }
+        check_claim(&response, &digest)?;
+        Ok(Resolved { digest, media_type: announced_type(&response), bytes })
+    }
+
+    async fn look(&self, reference: &Reference) -> Result<Option<Descriptor>, Fault> {
+        let access = self.pulling(reference)?;
+        let mut request = Request::new(Method::HEAD, access.endpoint.url(&path(reference)), &access);
+        request.headers.insert(ACCEPT, accept());
+        let response = self.send(request).await?;
+        match response.status {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            _ => return Err(response.into_fault().await),
+        }
+        let digest = response.header(CONTENT_DIGEST).and_then(|digest| digest.parse::<Digest>().ok());
+        let size = response.header(CONTENT_LENGTH).and_then(|size| size.parse().ok());
+        let (Some(digest), Some(size)) = (digest, size) else {
+            // Small registries leave these headers out; then only the document itself can tell.
+            drop(response);
+            let resolved = self.read(reference).await?;
+            return Ok(Some(Descriptor::of(resolved.media_type, &resolved.bytes)));
+        };
+        if let Some(wanted) = reference.digest().filter(|wanted| **wanted != digest) {
+            return Err(Fault::Corrupt(format!("the registry has digest {digest} under {wanted}")));
+        }
+        Ok(Some(Descriptor::new(announced_type(&response), digest, size)))
+    }
+
+    async fn write(
+        &self,
+        repository: &Reference,
+        name: &str,
+        document: (&str, &[u8]),
+    ) -> Result<Digest, Fault> {
+        let (media_type, bytes) = document;
+        let access = self.pushing(repository)?;
+        let url = access.endpoint.url(&format!("{}/manifests/{name}", repository.repository()));
+        let mut request = Request::new(Method::PUT, url, &access);
+        let media_type = media_type
+            .parse()
+            .map_err(|_| Fault::Protocol("the media type cannot stand in a header".to_owned()))?;
+        request.headers.insert(CONTENT_TYPE, media_type);
+        request.body = Body::Bytes(bytes.to_vec().into());
+        let response = self.send(request).await?;
+        if !response.status.is_success() {
+            return Err(response.into_fault().await);
+        }
+        let digest = Digest::of(bytes);
+        check_claim(&response, &digest)?;
+        Ok(digest)
+    }
+}
+
+fn path(reference: &Reference) -> String {
+    let name = match (reference.digest(), reference.tag()) {
+        (Some(digest), _) => digest.to_string(),
+        (None, tag) => tag.expect("a reference has a tag or a digest").to_owned(),
+    };
+    format!("{}/manifests/{name}", reference.repository())
+}
+
+fn accept() -> HeaderValue {
+    HeaderValue::from_str(&media_type::MANIFESTS.join(", ")).expect("media types are ASCII")
+}
+
+fn announced_type(response: &Response) -> String {
+    let value = response.header(CONTENT_TYPE).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_owned()
+}
+
+/// Compares the digest that a registry claims with the true one. One of another algorithm says nothing to us.
+pub(crate) fn check_claim(response: &Response, digest: &Digest) -> Result<(), Fault> {
+    match response.header(CONTENT_DIGEST).and_then(|claim| claim.parse::<Digest>().ok()) {
+        Some(claim) if claim != *digest => Err(Fault::Corrupt(format!(
+            "the registry claims digest {claim} for content with digest {digest}"
+        ))),
+        _ => Ok(()),
+    }
+}
