@@ -22,7 +22,9 @@ clippy: ## lints, as errors
 doc: ## documentation, its warnings as errors
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked
 
-deny: ## licences, sources and banned crates of the dependencies
+# Fetching brings the crates of other operating systems too, without which the offline check cannot start.
+deny: ## licences, sources and banned crates of the dependencies (needs cargo-deny)
+	cargo fetch --locked
 	cargo deny --offline check --hide-inclusion-graph bans licenses sources
 
 setup: ## install and register what the demo and the tests need
