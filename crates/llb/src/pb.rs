@@ -46,12 +46,8 @@ impl Message for Op {
         match tag {
             1 => encoding::message::merge_repeated(wire_type, &mut self.inputs, buf, context),
             2..=7 => op::Op::merge(&mut self.op, tag, wire_type, buf, context),
-            10 => {
-                encoding::message::merge(wire_type, self.platform.get_or_insert_default(), buf, context)
-            }
-            11 => {
-                encoding::message::merge(wire_type, self.constraints.get_or_insert_default(), buf, context)
-            }
+            10 => encoding::message::merge(wire_type, self.platform.get_or_insert_default(), buf, context),
+            11 => encoding::message::merge(wire_type, self.constraints.get_or_insert_default(), buf, context),
             _ => encoding::skip_field(wire_type, tag, buf, context),
         }
     }

@@ -34,7 +34,7 @@ pub enum Source {
 #[non_exhaustive]
 pub enum SourceError {
     /// A scheme that no engine of ours serves.
-    #[error("sources of the kind `{0}` are not supported")]
+    #[error("a source of the kind `{0}`")]
     Scheme(String),
     /// An image reference that is none.
     #[error(transparent)]

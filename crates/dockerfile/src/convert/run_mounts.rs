@@ -1,0 +1,265 @@
+//! The mounts of a RUN: its root, what the instruction asks for, secrets and agents.
+
+use gantry_llb::pb;
+
+use super::state::State;
+use super::{BUILD_CONTEXT, Converter, Place, metadata, owner};
+use crate::environment::Environment;
+use crate::error::Fault;
+use crate::graph::{NONE, NodeId, Recipe};
+use crate::instruction::{Mount, MountType, Run, Sharing};
+use crate::paths;
+
+const SECRET_DIRECTORY: &str = "/run/secrets/";
+const SECRET_MODE: u32 = 0o400;
+const AGENT_MODE: u32 = 0o600;
+const CACHE_MODE: u32 = 0o755;
+/// The directory inside an empty tree that a cache with an owner begins with.
+const CACHE_SEED: &str = "/cache";
+
+/// The mounts so far.
+pub(super) struct Mounts {
+    /// Ordinary ones, to be sorted by where they are mounted.
+    trees: Vec<(Option<NodeId>, pb::Mount)>,
+    secrets: Vec<pb::Mount>,
+    agents: Vec<pb::Mount>,
+    secret_variables: Vec<pb::SecretEnv>,
+}
+
+impl Mounts {
+    /// Just the root.
+    pub(super) fn new(root: Option<NodeId>) -> Self {
+        let mut mounts =
+            Self { trees: Vec::new(), secrets: Vec::new(), agents: Vec::new(), secret_variables: Vec::new() };
+        mounts.bind(root, "/", "", 0, false);
+        mounts
+    }
+
+    /// Mounts files. `output` is [`NONE`] if what is written is thrown away.
+    pub(super) fn bind(
+        &mut self,
+        source: Option<NodeId>,
+        target: &str,
+        selector: &str,
+        output: i64,
+        readonly: bool,
+    ) {
+        let (dest, selector) = (target.to_owned(), selector.to_owned());
+        self.trees.push((source, pb::Mount { dest, selector, output, readonly, ..pb::Mount::default() }));
+    }
+
+    /// Mounts an empty directory in memory.
+    pub(super) fn tmpfs(&mut self, target: &str, size: i64) {
+        let mut mount = pb::Mount { dest: target.to_owned(), output: NONE, ..pb::Mount::default() };
+        mount.set_mount_type(pb::MountType::Tmpfs);
+        mount.tmpfs_opt = Some(pb::TmpfsOpt { size });
+        self.trees.push((None, mount));
+    }
+
+    /// The socket of the first agent.
+    pub(super) fn agent_socket(&self) -> Option<&str> {
+        self.agents.first().map(|agent| agent.dest.as_str())
+    }
+
+    /// The variables with the values of secrets hidden: for names that people see.
+    pub(super) fn masked(&self, environment: &Environment) -> Environment {
+        let mut masked = environment.clone();
+        for variable in &self.secret_variables {
+            masked.set(&variable.name, "****");
+        }
+        masked
+    }
+
+    /// The capabilities that they need.
+    pub(super) fn caps(&self) -> Vec<&'static str> {
+        let mut caps = Vec::new();
+        for (source, mount) in &self.trees {
+            if !mount.selector.is_empty() {
+                caps.push("exec.mount.selector");
+            }
+            match (mount.mount_type(), &mount.tmpfs_opt) {
+                (pb::MountType::Cache, _) => caps.extend(["exec.mount.cache", "exec.mount.cache.sharing"]),
+                (_, Some(tmpfs)) => {
+                    caps.push("exec.mount.tmpfs");
+                    caps.extend((tmpfs.size > 0).then_some("exec.mount.tmpfs.size"));
+                }
+                _ => caps.extend(source.map(|_| "exec.mount.bind")),
+            }
+        }
+        let secret = !self.secrets.is_empty() || !self.secret_variables.is_empty();
+        caps.extend(secret.then_some("exec.mount.secret"));
+        caps.extend((!self.secret_variables.is_empty()).then_some("exec.secretenv"));
+        caps.extend((!self.agents.is_empty()).then_some("exec.mount.ssh"));
+        caps
+    }
+
+    /// The secrets that are variables.
+    pub(super) fn take_secret_variables(&mut self) -> Vec<pb::SecretEnv> {
+        std::mem::take(&mut self.secret_variables)
+    }
+
+    /// All mounts in the order of the operation.
+    pub(super) fn sorted(mut self) -> Vec<(Option<NodeId>, pb::Mount)> {
+        self.trees.sort_by(|(_, left), (_, right)| left.dest.cmp(&right.dest));
+        let others = self.secrets.into_iter().chain(self.agents).map(|mount| (None, mount));
+        self.trees.extend(others);
+        self.trees
+    }
+
+    fn add_secret(&mut self, mount: &Mount) {
+        let named = if mount.source.is_empty() { &mount.id } else { &mount.source };
+        let id = match named.as_str() {
+            "" => paths::base(&mount.target).unwrap_or("/"),
+            named => named,
+        };
+        let optional = !mount.required;
+        let target = match (mount.target.as_str(), &mount.env) {
+            ("", None) => Some(format!("{SECRET_DIRECTORY}{}", paths::base(id).unwrap_or("/"))),
+            ("", Some(_)) => None,
+            (target, _) => Some(target.to_owned()),
+        };
+        if let Some(name) = &mount.env {
+            self.secret_variables.push(pb::SecretEnv { id: id.to_owned(), name: name.clone(), optional });
+        }
+        let Some(dest) = target else { return };
+        let secret = pb::SecretOpt {
+            id: id.to_owned(),
+            uid: mount.uid.unwrap_or(0),
+            gid: mount.gid.unwrap_or(0),
+            mode: mount.mode.unwrap_or(SECRET_MODE),
+            optional,
+        };
+        let mut mounted = pb::Mount { input: NONE, dest, secret_opt: Some(secret), ..pb::Mount::default() };
+        mounted.set_mount_type(pb::MountType::Secret);
+        self.secrets.push(mounted);
+    }
+
+    fn add_agent(&mut self, mount: &Mount) {
+        let dest = match mount.target.as_str() {
+            "" => format!("/run/buildkit/ssh_agent.{}", self.agents.len()),
+            target => target.to_owned(),
+        };
+        let agent = pb::SshOpt {
+            id: mount.id.clone(),
+            uid: mount.uid.unwrap_or(0),
+            gid: mount.gid.unwrap_or(0),
+            mode: mount.mode.unwrap_or(AGENT_MODE),
+            optional: !mount.required,
+        };
+        let mut mounted = pb::Mount { input: NONE, dest, ssh_opt: Some(agent), ..pb::Mount::default() };
+        mounted.set_mount_type(pb::MountType::Ssh);
+        self.agents.push(mounted);
+    }
+}
+
+impl Converter<'_> {
+    /// Adds the mounts that a RUN asks for.
+    pub(super) fn add_mounts(
+        &mut self,
+        state: &State,
+        run: &Run,
+        place: Place<'_>,
+        mounts: &mut Mounts,
+    ) -> Result<(), Fault> {
+        for (text, source) in run.mounts.iter().zip(&place.command.sources) {
+            let mount = Mount::read(text, |value| self.expand(state, value, place))?;
+            match mount.kind {
+                MountType::Secret => mounts.add_secret(&mount),
+                MountType::Ssh => mounts.add_agent(&mount),
+                MountType::Tmpfs => {
+                    let target = target(state, &mount)?;
+                    mounts.tmpfs(&target, mount.size);
+                    if mount.read_only {
+                        mounts.trees.last_mut().expect("a mount was just added").1.readonly = true;
+                    }
+                }
+                MountType::Bind | MountType::Cache => {
+                    self.add_tree(state, &mount, *source, mounts)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Mounts files of the context, a stage or an image, or a cache that may begin with such files.
+    fn add_tree(
+        &mut self,
+        state: &State,
+        mount: &Mount,
+        source: crate::stages::StageId,
+        mounts: &mut Mounts,
+    ) -> Result<(), Fault> {
+        let is_cache = mount.kind == MountType::Cache;
+        let mut files = match (mount.from.as_str(), is_cache) {
+            ("", true) => None,
+            ("", false) => Some(self.locals[BUILD_CONTEXT].node),
+            (from, _) => self.files_of(source).ok_or_else(|| {
+                Fault::semantics(format!("cannot mount from stage `{from}`, it is defined later"))
+                    .hint("move the stage before the one that mounts from it")
+            })?,
+        };
+        let target = target(state, mount)?;
+        let mut selector = paths::join("/", &mount.source);
+        let owned = mount.uid.or(mount.gid).or(mount.mode).is_some();
+        if selector == "/" {
+            selector.clear();
+            if owned {
+                files = Some(self.cache_seed(mount, files));
+                CACHE_SEED.clone_into(&mut selector);
+            }
+        }
+        match mount.from.as_str() {
+            "" if is_cache => {}
+            "" => self.use_local(BUILD_CONTEXT, &mount.source),
+            _ => self.use_path(source, &mount.source),
+        }
+        // What a command writes into a bound tree is thrown away; a cache keeps it outside of the graph.
+        mounts.bind(files, &target, &selector, NONE, mount.read_only);
+        if is_cache {
+            let bound = &mut mounts.trees.last_mut().expect("a mount was just added").1;
+            bound.set_mount_type(pb::MountType::Cache);
+            bound.cache_opt = Some(self.cache_options(mount));
+        }
+        Ok(())
+    }
+
+    fn cache_options(&self, mount: &Mount) -> pb::CacheOpt {
+        let space = self.options.build_args.get("BUILDKIT_CACHE_MOUNT_NS").map_or("", String::as_str);
+        let id = match mount.id.as_str() {
+            "" => paths::clean(&mount.target),
+            id => id.to_owned(),
+        };
+        let mut options = pb::CacheOpt { id: format!("{space}/{id}"), ..pb::CacheOpt::default() };
+        options.set_sharing(match mount.sharing {
+            None | Some(Sharing::Shared) => pb::CacheSharingOpt::Shared,
+            Some(Sharing::Private) => pb::CacheSharingOpt::Private,
+            Some(Sharing::Locked) => pb::CacheSharingOpt::Locked,
+        });
+        options
+    }
+
+    /// A directory with the owner and permissions that a cache begins with.
+    fn cache_seed(&mut self, mount: &Mount, files: Option<NodeId>) -> NodeId {
+        let mkdir = pb::FileActionMkDir {
+            path: CACHE_SEED.to_owned(),
+            mode: (mount.mode.unwrap_or(CACHE_MODE) & 0o777) as i32,
+            owner: Some(owner::by_id(mount.uid.unwrap_or(0), mount.gid.unwrap_or(0))),
+            timestamp: NONE,
+            ..pb::FileActionMkDir::default()
+        };
+        let actions = vec![(None, pb::file_action::Action::Mkdir(mkdir))];
+        let name = "[internal] setting cache mount permissions".to_owned();
+        self.graph.add(Recipe::File { base: files, actions }, metadata(&["file.base"], name), None)
+    }
+}
+
+fn target(state: &State, mount: &Mount) -> Result<String, Fault> {
+    let target = match paths::clean(&mount.target).starts_with('/') {
+        true => mount.target.clone(),
+        false => paths::join(state.directory(), &mount.target),
+    };
+    match target.as_str() {
+        "/" => Err(Fault::semantics("invalid mount target `/`")),
+        _ => Ok(target),
+    }
+}

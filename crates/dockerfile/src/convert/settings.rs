@@ -1,0 +1,272 @@
+//! The instructions that change the config, and WORKDIR, which also makes its directory.
+
+use gantry_llb::pb;
+use gantry_oci::Healthcheck;
+
+use super::state::{Argument, State};
+use super::{Converter, NOT_IN_ENVIRONMENT, Place, metadata, owner, signal};
+use crate::duration;
+use crate::error::Fault;
+use crate::graph::{NONE, Recipe};
+use crate::instruction::{ArgDefinition, CommandLine, Pairs};
+use crate::paths;
+
+/// The permissions of a directory that WORKDIR makes.
+const WORKDIR_MODE: i32 = 0o755;
+
+impl Converter<'_> {
+    pub(super) fn arg(
+        &mut self,
+        state: &mut State,
+        definitions: &[ArgDefinition],
+        place: Place<'_>,
+    ) -> Result<(), Fault> {
+        let mut written = Vec::new();
+        for ArgDefinition { name, default } in definitions {
+            let value = match (self.options.build_args.get(name), default) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => Some(self.expand(state, default, place)?),
+                (None, None) => self.stages.globals.get(name).map(str::to_owned),
+            };
+            if let Some(value) = value.as_deref().filter(|_| !NOT_IN_ENVIRONMENT.contains(&name.as_str())) {
+                state.environment.set(name, value);
+            }
+            written.push(match &value {
+                Some(value) => format!("{name}={value}"),
+                None => name.clone(),
+            });
+            state.arguments.push(Argument { name: name.clone(), value });
+        }
+        state.note(format!("ARG {}", written.join(" ")));
+        Ok(())
+    }
+
+    pub(super) fn env(&mut self, state: &mut State, pairs: &Pairs, place: Place<'_>) -> Result<(), Fault> {
+        let pairs = self.expand_pairs(state, pairs, "ENV", place)?;
+        let mut written = "ENV".to_owned();
+        for (name, value) in pairs {
+            written.push_str(&format!(" {name}={value}"));
+            state.set_variable(&name, &value);
+        }
+        state.note(written);
+        Ok(())
+    }
+
+    pub(super) fn label(&mut self, state: &mut State, pairs: &Pairs, place: Place<'_>) -> Result<(), Fault> {
+        let pairs = self.expand_pairs(state, pairs, "LABEL", place)?;
+        let labels = state.config.config.labels.get_or_insert_default();
+        let mut written = "LABEL".to_owned();
+        for (name, value) in pairs {
+            written.push_str(&format!(" {name}={value}"));
+            labels.insert(name, value);
+        }
+        state.note(written);
+        Ok(())
+    }
+
+    /// Expands all pairs of a line with the variables as they were before it.
+    fn expand_pairs(
+        &mut self,
+        state: &State,
+        pairs: &Pairs,
+        keyword: &str,
+        place: Place<'_>,
+    ) -> Result<Vec<(String, String)>, Fault> {
+        if pairs.old_form {
+            let message =
+                format!("\"{keyword} key=value\" should be used instead of \"{keyword} key value\"");
+            self.warn("LegacyKeyValueFormat", message, Vec::new(), place);
+        }
+        let pairs = pairs.pairs.iter();
+        pairs
+            .map(|pair| Ok((self.expand(state, &pair.key, place)?, self.expand(state, &pair.value, place)?)))
+            .collect()
+    }
+
+    pub(super) fn workdir(&mut self, state: &mut State, path: &str, place: Place<'_>) -> Result<(), Fault> {
+        let path = self.expand(state, path, place)?;
+        if !std::mem::replace(&mut state.has_workdir, true) && !path.starts_with('/') {
+            let message = format!("relative workdir `{path}` depends on the base image");
+            self.warn("WorkdirRelativePath", message, vec!["begin it with a slash".to_owned()], place);
+        }
+        let directory = paths::absolute(&state.config.config.working_dir, &path);
+        state.config.config.working_dir.clone_from(&directory);
+        let history = format!("WORKDIR {directory}");
+        if directory == "/" {
+            state.note(history);
+            return Ok(());
+        }
+        let user = state.user();
+        let mkdir = pb::FileActionMkDir {
+            path: paths::clean(&directory),
+            mode: WORKDIR_MODE,
+            make_parents: true,
+            owner: (!user.is_empty()).then(|| owner::parse(user)),
+            timestamp: self.epoch.map_or(NONE, |seconds| seconds.saturating_mul(1_000_000_000)),
+        };
+        let name = self.instruction_name(state, place);
+        let recipe =
+            Recipe::File { base: state.node, actions: vec![(None, pb::file_action::Action::Mkdir(mkdir))] };
+        state.node = Some(self.graph.add(recipe, metadata(&["file.base"], name), Some(place.lines())));
+        state.note_layer(history);
+        Ok(())
+    }
+
+    pub(super) fn user(&mut self, state: &mut State, user: &str, place: Place<'_>) -> Result<(), Fault> {
+        let user = self.expand(state, user, place)?;
+        state.note(format!("USER {user}"));
+        state.config.config.user = user;
+        Ok(())
+    }
+
+    pub(super) fn cmd(
+        &mut self,
+        state: &mut State,
+        command: &CommandLine,
+        place: Place<'_>,
+    ) -> Result<(), Fault> {
+        let command = self.command_line(state, command, "CMD", place);
+        state.note(format!("CMD {}", quoted_list(&command)));
+        state.config.config.cmd = Some(command);
+        state.config.config.args_escaped = true;
+        state.has_cmd = true;
+        Ok(())
+    }
+
+    /// ENTRYPOINT drops a CMD that was inherited, for it belongs to another program.
+    pub(super) fn entrypoint(
+        &mut self,
+        state: &mut State,
+        command: &CommandLine,
+        place: Place<'_>,
+    ) -> Result<(), Fault> {
+        let command = self.command_line(state, command, "ENTRYPOINT", place);
+        state.note(format!("ENTRYPOINT {}", quoted_list(&command)));
+        state.config.config.entrypoint = Some(command);
+        if !state.has_cmd {
+            state.config.config.cmd = None;
+        }
+        Ok(())
+    }
+
+    fn command_line(
+        &mut self,
+        state: &State,
+        command: &CommandLine,
+        keyword: &str,
+        place: Place<'_>,
+    ) -> Vec<String> {
+        match command {
+            CommandLine::Exec(command) => command.clone(),
+            CommandLine::Shell(text) => {
+                if state.config.config.shell.as_ref().is_none_or(Vec::is_empty) {
+                    let message = format!(
+                        "JSON arguments are recommended for {keyword}: a shell does not pass on signals"
+                    );
+                    self.warn("JSONArgsRecommended", message, Vec::new(), place);
+                }
+                state.with_shell(text.clone())
+            }
+        }
+    }
+
+    pub(super) fn shell(state: &mut State, shell: &[String]) -> Result<(), Fault> {
+        state.note(format!("SHELL [{}]", shell.join(" ")));
+        state.config.config.shell = Some(shell.to_vec());
+        Ok(())
+    }
+
+    pub(super) fn volume(
+        &mut self,
+        state: &mut State,
+        volumes: &[String],
+        place: Place<'_>,
+    ) -> Result<(), Fault> {
+        let volumes: Vec<String> =
+            volumes.iter().map(|volume| self.expand(state, volume, place)).collect::<Result<_, _>>()?;
+        if volumes.iter().any(String::is_empty) {
+            return Err(Fault::semantics("VOLUME specified can not be an empty string"));
+        }
+        state.note(format!("VOLUME [{}]", volumes.join(" ")));
+        let known = state.config.config.volumes.get_or_insert_default();
+        known.extend(volumes.into_iter().map(|volume| (volume, empty_object())));
+        Ok(())
+    }
+
+    pub(super) fn stop_signal(
+        &mut self,
+        state: &mut State,
+        signal: &str,
+        place: Place<'_>,
+    ) -> Result<(), Fault> {
+        let signal = self.expand(state, signal, place)?;
+        signal::check(&signal)?;
+        state.note(format!("STOPSIGNAL {signal}"));
+        state.config.config.stop_signal = signal;
+        Ok(())
+    }
+
+    pub(super) fn healthcheck(state: &mut State, check: &Healthcheck) -> Result<(), Fault> {
+        let duration = duration::format;
+        state.note(format!(
+            "HEALTHCHECK {{Test:[{}] Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
+            check.test.join(" "),
+            duration(check.interval),
+            duration(check.timeout),
+            duration(check.start_period),
+            duration(check.start_interval),
+            check.retries
+        ));
+        state.config.config.healthcheck = Some(check.clone());
+        Ok(())
+    }
+
+    pub(super) fn maintainer(
+        &mut self,
+        state: &mut State,
+        name: &str,
+        place: Place<'_>,
+    ) -> Result<(), Fault> {
+        let hint = "use LABEL org.opencontainers.image.authors=…".to_owned();
+        self.warn("MaintainerDeprecated", "MAINTAINER is deprecated".to_owned(), vec![hint], place);
+        state.note(format!("MAINTAINER {name}"));
+        name.clone_into(&mut state.config.author);
+        Ok(())
+    }
+
+    pub(super) fn onbuild(state: &mut State, trigger: &str) -> Result<(), Fault> {
+        state.config.config.on_build.get_or_insert_default().push(trigger.to_owned());
+        Ok(())
+    }
+}
+
+/// What stands for a member of a set in the config's JSON.
+pub(super) fn empty_object() -> serde_json::Value {
+    serde_json::Value::Object(serde_json::Map::new())
+}
+
+/// A list as Go's `%q` writes it, which is what the history holds.
+fn quoted_list(list: &[String]) -> String {
+    let list: Vec<String> = list.iter().map(|text| quoted(text)).collect();
+    format!("[{}]", list.join(" "))
+}
+
+fn quoted(text: &str) -> String {
+    let mut quoted = "\"".to_owned();
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => quoted.extend(['\\', char]),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\u{7}' => quoted.push_str("\\a"),
+            '\u{8}' => quoted.push_str("\\b"),
+            '\u{b}' => quoted.push_str("\\v"),
+            '\u{c}' => quoted.push_str("\\f"),
+            char if char.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(char))),
+            char if char.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(char))),
+            char => quoted.push(char),
+        }
+    }
+    quoted + "\""
+}

@@ -1,0 +1,171 @@
+//! The state of a stage: its files and its config, as far as its instructions have come.
+
+use gantry_oci::{History, ImageConfig, Platform, Reference};
+
+use super::LocalId;
+use crate::environment::Environment;
+use crate::graph::NodeId;
+
+/// Names the front end in the history, as BuildKit does: it is what tools look for.
+const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The state of a stage.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    /// The files; none is an empty tree.
+    pub(super) node: Option<NodeId>,
+    /// The variables that commands see: those of the config, and arguments.
+    pub(super) environment: Environment,
+    /// The platform of the files.
+    pub(super) platform: Platform,
+    /// The config.
+    pub(super) config: ImageConfig,
+    /// The arguments that were declared, in order, those of the base first.
+    pub(super) arguments: Vec<Argument>,
+    /// The local directory that the files come from, if they do.
+    pub(super) local: Option<LocalId>,
+    /// The image at the very bottom.
+    pub(super) base: Option<(Reference, Platform)>,
+    /// The number of the last step.
+    pub(super) step: usize,
+    /// Whether this stage had a CMD.
+    pub(super) has_cmd: bool,
+    /// Whether a WORKDIR was met, in this stage or one that it builds on.
+    pub(super) has_workdir: bool,
+}
+
+/// An argument that was declared.
+#[derive(Debug, Clone)]
+pub(super) struct Argument {
+    /// Its name.
+    pub(super) name: String,
+    /// Its value, if it has one.
+    pub(super) value: Option<String>,
+}
+
+impl State {
+    /// A state with these files and this config, before any instruction.
+    pub(super) fn new(node: Option<NodeId>, config: ImageConfig, platform: Platform) -> Self {
+        Self {
+            node,
+            environment: Environment::default(),
+            platform,
+            config,
+            arguments: Vec::new(),
+            local: None,
+            base: None,
+            step: 0,
+            has_cmd: false,
+            has_workdir: false,
+        }
+    }
+
+    /// The state of nothing.
+    pub(super) fn empty(platform: &Platform) -> Self {
+        let mut config = ImageConfig {
+            architecture: platform.architecture().to_owned(),
+            os: platform.os().to_owned(),
+            variant: platform.variant().to_owned(),
+            os_version: platform.os_version().to_owned(),
+            ..ImageConfig::default()
+        };
+        config.config.working_dir = "/".to_owned();
+        Self::new(None, config, platform.clone())
+    }
+
+    /// What a stage takes over from the one that it builds on.
+    pub(super) fn child(&self) -> Self {
+        let mut child = Self { step: 0, has_cmd: false, ..self.clone() };
+        child.config.config.on_build = None;
+        child
+    }
+
+    /// Makes a stage ready for its first instruction.
+    pub(super) fn begin(&mut self) {
+        let variables = self.config.config.env.get_or_insert_default();
+        let has_path = variables.iter().any(|variable| split(variable).0 == "PATH");
+        if !has_path && self.platform.os() != "windows" {
+            variables.push(format!("PATH={DEFAULT_PATH}"));
+        }
+        for variable in variables {
+            let (name, value) = split(variable);
+            self.environment.set(name, value);
+        }
+        let directory = &mut self.config.config.working_dir;
+        if !directory.is_empty() {
+            *directory = crate::paths::absolute("/", directory);
+        }
+    }
+
+    /// The directory that commands run in and paths are relative to.
+    pub(super) fn directory(&self) -> &str {
+        match self.config.config.working_dir.as_str() {
+            "" => "/",
+            directory => directory,
+        }
+    }
+
+    /// The user that commands run as; empty for the image's own default, root.
+    pub(super) fn user(&self) -> &str {
+        &self.config.config.user
+    }
+
+    /// Sets a variable of the config; one that is there keeps its place.
+    pub(super) fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.set(name, value);
+        let variables = self.config.config.env.get_or_insert_default();
+        let variable = format!("{name}={value}");
+        match variables.iter_mut().find(|known| split(known).0 == name) {
+            Some(known) => *known = variable,
+            None => variables.push(variable),
+        }
+    }
+
+    /// The command line of a text, for the shell of the stage.
+    pub(super) fn with_shell(&self, text: String) -> Vec<String> {
+        let mut command = match &self.config.config.shell {
+            Some(shell) if !shell.is_empty() => shell.clone(),
+            _ if self.config.os == "windows" => ["cmd", "/S", "/C"].map(str::to_owned).to_vec(),
+            _ => ["/bin/sh", "-c"].map(str::to_owned).to_vec(),
+        };
+        command.push(text);
+        command
+    }
+
+    /// Adds a line of history for something that makes no layer.
+    pub(super) fn note(&mut self, created_by: String) {
+        self.add_history(created_by, true);
+    }
+
+    /// Adds a line of history for a layer.
+    pub(super) fn note_layer(&mut self, created_by: String) {
+        self.add_history(created_by, false);
+    }
+
+    fn add_history(&mut self, created_by: String, empty_layer: bool) {
+        let comment = HISTORY_COMMENT.to_owned();
+        self.config.history.push(History { created_by, comment, empty_layer, ..History::default() });
+    }
+
+    /// Writes the platform that was built for into the config.
+    pub(super) fn set_platform(&mut self, platform: &Platform) {
+        let config = &mut self.config;
+        let same = config.os == platform.os() && config.architecture == platform.architecture();
+        config.os = platform.os().to_owned();
+        config.architecture = platform.architecture().to_owned();
+        if !platform.variant().is_empty() || !same {
+            config.variant = platform.variant().to_owned();
+        }
+        if !platform.os_version().is_empty() || !same {
+            config.os_version = platform.os_version().to_owned();
+        }
+        if let Some(normal) = config.platform() {
+            config.variant = normal.variant().to_owned();
+        }
+    }
+}
+
+fn split(variable: &str) -> (&str, &str) {
+    variable.split_once('=').unwrap_or((variable, ""))
+}

@@ -1,0 +1,235 @@
+//! Scopes, platforms, images and refusals: what the comparison with BuildKit's own conversions leaves open.
+
+use std::collections::BTreeMap;
+
+use gantry_llb::pb;
+use gantry_oci::{Digest, ImageConfig, Platform};
+
+use super::*;
+use crate::options::{ImageInfo, ImageRequest};
+
+const DIGEST: [u8; 32] = [7; 32];
+
+fn platform(text: &str) -> Platform {
+    text.parse().unwrap()
+}
+
+fn options() -> Options {
+    Options::new(platform("linux/arm64"), platform("linux/amd64"))
+}
+
+fn image_config(config: serde_json::Value) -> ImageConfig {
+    serde_json::from_value(serde_json::json!({
+        "os": "linux", "architecture": "arm64", "config": config,
+        "rootfs": { "type": "layers", "diff_ids": [Digest::of("layer")] },
+    }))
+    .unwrap()
+}
+
+/// Converts with every image that is asked for being this one.
+fn converted_with(text: &str, options: &Options, config: &ImageConfig) -> Result<Converted, Error> {
+    let mut images = Images::default();
+    for _ in 0..5 {
+        match convert(text.as_bytes(), options, &images)? {
+            Conversion::Done(converted) => return Ok(*converted),
+            Conversion::NeedsImages(requests) => requests.into_iter().for_each(|request| {
+                let info = ImageInfo { digest: Digest::from_bytes(DIGEST), config: config.clone() };
+                images.insert(request.reference, request.platform, info);
+            }),
+        }
+    }
+    panic!("asks for images without end");
+}
+
+fn converted(text: &str, options: &Options) -> Result<Converted, Error> {
+    converted_with(text, options, &image_config(serde_json::json!({})))
+}
+
+fn commands(converted: &Converted) -> Vec<(String, &pb::Op, &pb::ExecOp)> {
+    let exec = |vertex: &'_ std::sync::Arc<gantry_llb::Vertex>| vertex.name().to_owned();
+    let vertices = converted.definition.vertices().iter();
+    vertices
+        .filter_map(|vertex| match &vertex.op.op {
+            Some(pb::op::Op::Exec(command)) => Some((exec(vertex), &vertex.op, command)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn last_environment(text: &str, options: &Options) -> BTreeMap<String, String> {
+    let converted = converted(text, options).unwrap();
+    let commands = commands(&converted);
+    let meta = commands.last().unwrap().2.meta.as_ref().unwrap();
+    meta.env.iter().map(|pair| pair.split_once('=').unwrap()).map(|(k, v)| (k.into(), v.into())).collect()
+}
+
+#[test]
+fn arguments_have_scopes() {
+    let mut given = options();
+    given.build_args.insert("GIVEN".into(), "g".into());
+    for (text, name, value) in [
+        ("ARG X=1\nFROM a\nRUN x", "X", None),
+        ("ARG X=1\nFROM a\nARG X\nRUN x", "X", Some("1")),
+        ("ARG X=1\nFROM a\nARG X=2\nRUN x", "X", Some("2")),
+        ("ARG GIVEN=1\nFROM a\nARG GIVEN=2\nRUN x", "GIVEN", Some("g")),
+        ("FROM a\nRUN x", "GIVEN", None),
+        ("FROM a\nARG GIVEN\nRUN x", "GIVEN", Some("g")),
+        ("FROM a AS s\nARG X=1\nFROM s\nRUN x", "X", Some("1")),
+        ("FROM a AS s\nARG X=1\nFROM a\nRUN x\nCOPY --from=s / /", "X", None),
+        ("ARG X=1 Y=$X-2\nFROM a\nARG Y\nRUN x", "Y", Some("1-2")),
+        ("FROM a\nARG X=1 Y=$X-2\nRUN x", "Y", Some("1-2")),
+        ("FROM a\nARG X=arg\nENV X=env\nRUN x", "X", Some("env")),
+        ("FROM a\nENV X=env\nARG X=arg\nRUN x", "X", Some("arg")),
+        ("FROM a\nENV X=env\nARG X\nRUN x", "X", Some("env")),
+        ("FROM a\nENV X=1\nENV X=2 Y=$X\nRUN x", "Y", Some("1")),
+        ("FROM a\nARG TARGETARCH\nRUN x", "TARGETARCH", Some("arm64")),
+        ("FROM a\nARG BUILDPLATFORM\nRUN x", "BUILDPLATFORM", Some("linux/amd64")),
+        ("FROM a\nRUN x", "TARGETARCH", None),
+        ("FROM a AS last\nARG TARGETSTAGE\nRUN x", "TARGETSTAGE", Some("last")),
+        ("FROM a\nARG TARGETSTAGE\nRUN x", "TARGETSTAGE", Some("default")),
+        ("FROM a\nARG BUILDKIT_SBOM_SCAN_STAGE=1\nRUN x", "BUILDKIT_SBOM_SCAN_STAGE", None),
+    ] {
+        let environment = last_environment(text, &given);
+        assert_eq!(environment.get(name).map(String::as_str), value, "{text}");
+    }
+}
+
+#[test]
+fn work_directories_and_users() {
+    let base = image_config(serde_json::json!({ "WorkingDir": "/base", "User": "base", "Env": ["D=/d"] }));
+    for (text, directory, user) in [
+        ("FROM a\nRUN x", "/base", "base"),
+        ("FROM a\nWORKDIR b/c\nRUN x", "/base/b/c", "base"),
+        ("FROM a\nWORKDIR ../x\nRUN x", "/x", "base"),
+        ("FROM a\nWORKDIR $D\nRUN x", "/d", "base"),
+        ("FROM a\nUSER 1:2\nRUN x", "/base", "1:2"),
+        ("FROM a AS s\nUSER u\nWORKDIR /w\nFROM s\nRUN x", "/w", "u"),
+        ("FROM scratch\nRUN x", "/", ""),
+    ] {
+        let converted = converted_with(text, &options(), &base).unwrap();
+        let commands = commands(&converted);
+        let meta = commands.last().unwrap().2.meta.as_ref().unwrap();
+        assert_eq!((meta.cwd.as_str(), meta.user.as_str()), (directory, user), "{text}");
+    }
+}
+
+#[test]
+fn platforms_of_stages() {
+    let text = "FROM --platform=$BUILDPLATFORM a AS b\nARG TARGETARCH\nRUN build\nFROM a\nRUN last\nCOPY --from=b /x /";
+    let converted = converted(text, &Options { multi_platform: true, ..options() }).unwrap();
+    let found: Vec<(String, String)> = commands(&converted)
+        .into_iter()
+        .map(|(name, op, _)| (name, op.platform.as_ref().unwrap().architecture.clone()))
+        .collect();
+    let expected =
+        [("[linux/amd64->arm64 b 2/2] RUN build", "amd64"), ("[linux/arm64 stage-1 2/3] RUN last", "arm64")];
+    assert_eq!(found, expected.map(|(name, platform)| (name.to_owned(), platform.to_owned())));
+    assert_eq!(converted.config.architecture, "arm64");
+    assert_eq!(converted.base.unwrap().1, platform("linux/arm64"));
+}
+
+#[test]
+fn only_images_that_are_needed_are_asked_for() {
+    let text = "FROM dead AS x\nFROM --platform=linux/s390x one AS y\nFROM one\nCOPY --from=y /a /\nCOPY --from=two /b /\n";
+    let Ok(Conversion::NeedsImages(requests)) = convert(text.as_bytes(), &options(), &Images::default())
+    else {
+        panic!("it needs images");
+    };
+    let requests: Vec<(String, String, Lines)> = requests
+        .into_iter()
+        .map(|ImageRequest { reference, platform, lines }| {
+            (reference.familiar(), platform.to_string(), lines)
+        })
+        .collect();
+    let expected = [
+        ("one:latest", "linux/s390x", 2..=2),
+        ("one:latest", "linux/arm64", 3..=3),
+        ("two:latest", "linux/arm64", 5..=5),
+    ];
+    assert_eq!(
+        requests,
+        expected.map(|(image, platform, lines)| (image.to_owned(), platform.to_owned(), lines))
+    );
+}
+
+#[test]
+fn triggers_of_images_run_first_and_may_need_more() {
+    let base = image_config(serde_json::json!({ "OnBuild": ["RUN first", "COPY --from=other /a /b"] }));
+    let converted = converted_with("FROM a\nRUN second", &options(), &base).unwrap();
+    let names: Vec<&str> = converted.definition.vertices().iter().map(|vertex| vertex.name()).collect();
+    assert!(names.contains(&"[2/4] ONBUILD RUN first"), "{names:?}");
+    assert!(names.contains(&"[4/4] RUN second"), "{names:?}");
+    assert_eq!(converted.config.config.on_build, None);
+    let bad = image_config(serde_json::json!({ "OnBuild": ["FROM x"] }));
+    assert!(converted_with("FROM a", &options(), &bad).unwrap_err().message.contains("cannot be a trigger"));
+}
+
+#[test]
+fn vertices_know_their_lines() {
+    let converted = converted("FROM a\n\nRUN x \\\n  y\n", &options()).unwrap();
+    for vertex in converted.definition.vertices() {
+        let expected = if vertex.inputs.is_empty() { 1..=1 } else { 3..=4 };
+        assert_eq!(converted.definition.lines(&vertex.digest), Some((0, expected)), "{}", vertex.name());
+    }
+    let ranges = &converted.definition.source.locations.values().map(|at| at.locations[0].ranges.len()).max();
+    assert_eq!(*ranges, Some(2), "one range per line");
+    assert_eq!(converted.definition.source.infos[0].language, "Dockerfile");
+}
+
+#[test]
+fn refused_where_it_stands() {
+    for (text, lines, reason) in [
+        ("RUN a\nFROM b", 1..=1, "no build stage"),
+        ("ARG X\nFROM $X", 2..=2, "should not be blank"),
+        ("FROM --platform=$NO a", 1..=1, "empty platform value"),
+        ("FROM --platform=x/y/z/w a", 1..=1, "is not a platform"),
+        ("FROM A B", 1..=1, "one or three"),
+        ("FROM Upper", 1..=1, "lower-case"),
+        ("FROM a AS b\nCOPY --from=b /x /y", 2..=2, "circular"),
+        ("FROM a AS b\nCOPY --from=c /x /y\nFROM a AS c\nRUN --mount=from=b,target=/b x", 4..=4, "circular"),
+        ("FROM a\nCOPY --from=1 /x /y\nFROM scratch AS c\nCOPY --from=0 /a /b", 4..=4, "circular"),
+        ("FROM a\nCOPY --from=7 /x /y", 2..=2, "invalid stage index 7"),
+        ("FROM a AS x\nCOPY --from=y /x /y\nFROM a AS y\nFROM x", 2..=2, "defined later"),
+        ("FROM a\nCOPY --chmod=u~x b c", 2..=2, "invalid chmod"),
+        ("FROM a\nADD --checksum=sha256:12 b c", 2..=2, "requires HTTP(S) or Git"),
+        ("FROM a\nADD git@example.com:a/b.git /c", 2..=2, "not supported yet"),
+        ("FROM a\nENV A=${B:?missing}\n", 2..=2, "B: missing"),
+        ("FROM a\nVOLUME $NO", 2..=2, "empty"),
+        ("FROM a\nRUN --mount=target=/ x", 2..=2, "invalid mount target"),
+        ("# syntax=other/front:1\nFROM a", 1..=1, "not supported yet"),
+        ("FROM dead AS d\nCOPY --oops a b\nFROM a", 2..=2, "unknown flag"),
+    ] {
+        let error = converted(text, &options()).expect_err(text);
+        assert!(error.message.contains(reason), "{text}: {error}");
+        assert_eq!(error.lines, lines, "{text}: {error}");
+    }
+    let error = convert(b"FROM a\nRUN \xff", &options(), &Images::default()).unwrap_err();
+    assert_eq!((error.lines, error.message.as_str()), (2..=2, "the Dockerfile is not UTF-8 text"));
+}
+
+#[test]
+fn doubtful_things_are_said() {
+    let text =
+        "FROM a\nENV HOME_DIR=/x\nRUN x\nCOPY $HOME_DIRR /y\nMAINTAINER me\nENV old form\nCMD shell form";
+    let warnings = converted(text, &options()).unwrap().warnings;
+    let found: Vec<(&str, u32)> =
+        warnings.iter().map(|warning| (warning.rule, *warning.lines.start())).collect();
+    let expected = [
+        ("UndefinedVar", 4),
+        ("MaintainerDeprecated", 5),
+        ("LegacyKeyValueFormat", 6),
+        ("JSONArgsRecommended", 7),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(warnings[0].hints, ["did you mean `$HOME_DIR`?"]);
+}
+
+#[test]
+fn long_files_end() {
+    let steps: String = (0..3000).map(|step| format!("RUN {step}\n")).collect();
+    let converted = converted(&format!("FROM a\n{steps}"), &options()).unwrap();
+    assert_eq!(converted.definition.vertices().len(), 3001);
+    let doubling: String = (0..60).map(|_| "ENV A=$A$A\n").collect();
+    let error = self::converted(&format!("FROM a\nENV A=x\n{doubling}"), &options()).unwrap_err();
+    assert!(error.message.contains("grows"), "{error}");
+}

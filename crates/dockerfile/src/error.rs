@@ -1,0 +1,100 @@
+//! What can be wrong with a Dockerfile, and where.
+//!
+//! Code that works on one line's text makes a [`Fault`], which knows no line; who knows the line turns it into an
+//! [`Error`]. An error thus always has a place.
+
+use std::ops::RangeInclusive;
+
+use crate::suggest;
+
+/// Lines of the Dockerfile, 1-based and inclusive.
+pub type Lines = RangeInclusive<u32>;
+
+/// What class of fault an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The text is not a Dockerfile.
+    Syntax,
+    /// It is one, but asks for something that cannot be.
+    Semantics,
+    /// It is one, but asks for something that this version cannot do.
+    Unsupported,
+}
+
+/// Why a Dockerfile cannot be converted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// The class of the fault.
+    pub kind: ErrorKind,
+    /// What is wrong.
+    pub message: String,
+    /// The lines of the instruction at fault.
+    pub lines: Lines,
+    /// What to do about it.
+    pub hints: Vec<String>,
+}
+
+/// Something that works, but is probably not meant so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// The name of the rule, as in BuildKit's build checks.
+    pub rule: &'static str,
+    /// What is doubtful.
+    pub message: String,
+    /// The lines of the instruction.
+    pub lines: Lines,
+    /// What to do about it.
+    pub hints: Vec<String>,
+}
+
+/// An error that has no place yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    kind: ErrorKind,
+    message: String,
+    hints: Vec<String>,
+}
+
+impl Fault {
+    /// The text cannot be read.
+    pub(crate) fn syntax(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Syntax, message: message.into(), hints: Vec::new() }
+    }
+
+    /// The text can be read, but not done.
+    pub(crate) fn semantics(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Semantics, message: message.into(), hints: Vec::new() }
+    }
+
+    /// The text can be done, but not by this version.
+    pub(crate) fn unsupported(what: impl std::fmt::Display) -> Self {
+        let message = format!("{what} is not supported yet");
+        Self { kind: ErrorKind::Unsupported, message, hints: Vec::new() }
+    }
+
+    /// Adds what to do about it.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Adds the option that the word was probably meant to be, if one is near.
+    pub(crate) fn suggest<'a>(self, word: &str, options: impl IntoIterator<Item = &'a str>) -> Self {
+        match suggest::closest(word, options) {
+            Some(option) => self.hint(format!("did you mean `{option}`?")),
+            None => self,
+        }
+    }
+
+    /// Puts what was done before the message.
+    pub(crate) fn context(self, doing: impl std::fmt::Display) -> Self {
+        Self { message: format!("{doing}: {}", self.message), ..self }
+    }
+
+    /// The error on these lines.
+    pub(crate) fn at(self, lines: &Lines) -> Error {
+        Error { kind: self.kind, message: self.message, lines: lines.clone(), hints: self.hints }
+    }
+}

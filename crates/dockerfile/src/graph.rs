@@ -1,0 +1,225 @@
+//! The graph while it grows, before its vertices have digests.
+//!
+//! Which files of the build context are wanted is known only when every instruction was seen, and the context is an
+//! input of many vertices. So vertices refer to one another by number until the end, when [`Graph::finish`] gives
+//! them to the LLB builder in order.
+
+use std::collections::BTreeMap;
+
+use gantry_llb::{Builder, Definition, Edge, pb};
+
+use crate::error::Lines;
+
+/// A vertex by its number. Inputs have smaller numbers than their users.
+pub(crate) type NodeId = usize;
+
+/// The growing graph.
+#[derive(Debug, Default)]
+pub(crate) struct Graph {
+    nodes: Vec<Node>,
+}
+
+/// A vertex.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// What it does.
+    pub(crate) recipe: Recipe,
+    /// What is known about it.
+    pub(crate) metadata: pb::OpMetadata,
+    /// The lines that it comes from, if any.
+    pub(crate) lines: Option<Lines>,
+}
+
+/// What a vertex does.
+#[derive(Debug)]
+pub(crate) enum Recipe {
+    /// Fetches something.
+    Source {
+        /// What.
+        source: pb::SourceOp,
+        /// For which platform, if that matters.
+        platform: Option<pb::Platform>,
+    },
+    /// Runs a command; the mounts are in order, and their inputs are not numbered yet.
+    Exec {
+        /// The command, without mounts.
+        exec: Box<pb::ExecOp>,
+        /// The mounts with what they mount.
+        mounts: Vec<(Option<NodeId>, pb::Mount)>,
+        /// The platform to run on.
+        platform: pb::Platform,
+    },
+    /// Changes files, one action after another.
+    File {
+        /// What is changed; nothing to begin with, if none.
+        base: Option<NodeId>,
+        /// The actions, with what they copy from. Owners by name refer to the base.
+        actions: Vec<(Option<NodeId>, pb::file_action::Action)>,
+    },
+    /// Lays one tree over another.
+    Merge([NodeId; 2]),
+}
+
+/// The index that says that there is no input or no output.
+pub(crate) const NONE: i64 = -1;
+
+impl Graph {
+    /// Adds a vertex.
+    pub(crate) fn add(&mut self, recipe: Recipe, metadata: pb::OpMetadata, lines: Option<&Lines>) -> NodeId {
+        self.nodes.push(Node { recipe, metadata, lines: lines.cloned() });
+        self.nodes.len() - 1
+    }
+
+    /// A vertex, to change it.
+    pub(crate) fn node_mut(&mut self, node: NodeId) -> &mut Node {
+        &mut self.nodes[node]
+    }
+
+    /// The definition of what `root` gives.
+    pub(crate) fn finish(self, root: Option<NodeId>, source: pb::SourceInfo) -> Definition {
+        let mut builder = Builder::new();
+        let needed = self.reachable(root);
+        let mut edges: BTreeMap<NodeId, Edge> = BTreeMap::new();
+        for (id, node) in self.nodes.into_iter().enumerate().filter(|(id, _)| needed[*id]) {
+            let (op, inputs) = operation(node.recipe, &edges);
+            let vertex = builder.add(op, inputs, node.metadata);
+            if let Some(lines) = node.lines {
+                builder.locate(&vertex, location(&lines));
+            }
+            edges.insert(id, Edge { vertex, index: 0 });
+        }
+        builder.finish(root.map(|root| edges[&root]), vec![source])
+    }
+
+    fn reachable(&self, root: Option<NodeId>) -> Vec<bool> {
+        let mut needed = vec![false; self.nodes.len()];
+        if let Some(root) = root {
+            needed[root] = true;
+        }
+        for id in (0..self.nodes.len()).rev() {
+            if needed[id] {
+                self.nodes[id].recipe.inputs().for_each(|input| needed[input] = true);
+            }
+        }
+        needed
+    }
+}
+
+impl Recipe {
+    fn inputs(&self) -> Box<dyn Iterator<Item = NodeId> + '_> {
+        match self {
+            Self::Source { .. } => Box::new(std::iter::empty()),
+            Self::Exec { mounts, .. } => Box::new(mounts.iter().filter_map(|(source, _)| *source)),
+            Self::File { base, actions } => {
+                Box::new(base.iter().copied().chain(actions.iter().filter_map(|(source, _)| *source)))
+            }
+            Self::Merge(layers) => Box::new(layers.iter().copied()),
+        }
+    }
+}
+
+/// Numbers inputs: equal ones have one number.
+#[derive(Default)]
+struct Inputs(Vec<Edge>);
+
+impl Inputs {
+    fn index(&mut self, edge: Option<Edge>) -> i64 {
+        let Some(edge) = edge else { return NONE };
+        let index = self.0.iter().position(|known| *known == edge).unwrap_or_else(|| {
+            self.0.push(edge);
+            self.0.len() - 1
+        });
+        index as i64
+    }
+}
+
+fn operation(recipe: Recipe, edges: &BTreeMap<NodeId, Edge>) -> (pb::Op, Vec<Edge>) {
+    let edge = |node: NodeId| edges[&node];
+    let mut inputs = Inputs::default();
+    let (op, platform) = match recipe {
+        Recipe::Source { source, platform } => (pb::op::Op::Source(source), platform),
+        Recipe::Exec { mut exec, mounts, platform } => {
+            exec.mounts = number_mounts(mounts, &mut inputs, edge);
+            (pb::op::Op::Exec(*exec), Some(platform))
+        }
+        Recipe::File { base, actions } => {
+            (pb::op::Op::File(number_actions(base.map(edge), actions, &mut inputs, edge)), None)
+        }
+        Recipe::Merge(layers) => {
+            inputs.0 = layers.map(edge).to_vec();
+            let input = |input| pb::MergeInput { input };
+            (pb::op::Op::Merge(pb::MergeOp { inputs: vec![input(0), input(1)] }), None)
+        }
+    };
+    let constraints = Some(pb::WorkerConstraints::default());
+    (pb::Op { op: Some(op), platform, constraints, ..pb::Op::default() }, inputs.0)
+}
+
+/// Gives mounts the numbers of their inputs, and those that may be used further the numbers of their outputs.
+fn number_mounts(
+    mounts: Vec<(Option<NodeId>, pb::Mount)>,
+    inputs: &mut Inputs,
+    edge: impl Fn(NodeId) -> Edge,
+) -> Vec<pb::Mount> {
+    let mut outputs = 0;
+    let number = |(source, mut mount): (Option<NodeId>, pb::Mount)| {
+        mount.input = inputs.index(source.map(&edge));
+        if mount.output != NONE && mount.mount_type() == pb::MountType::Bind {
+            mount.output = outputs;
+            outputs += 1;
+        }
+        mount
+    };
+    mounts.into_iter().map(number).collect()
+}
+
+/// Chains actions: each changes what the one before it left, and only the last one's result leaves the operation.
+fn number_actions(
+    base: Option<Edge>,
+    actions: Vec<(Option<NodeId>, pb::file_action::Action)>,
+    inputs: &mut Inputs,
+    edge: impl Fn(NodeId) -> Edge,
+) -> pb::FileOp {
+    let base = inputs.index(base);
+    let sources: Vec<i64> = actions.iter().map(|(source, _)| inputs.index(source.map(&edge))).collect();
+    let (first_result, last) = (inputs.0.len() as i64, actions.len() - 1);
+    let chain = |(index, (_, mut action)): (usize, (_, pb::file_action::Action))| {
+        if let Some(owner) = owner_mut(&mut action) {
+            refer_to(base, owner);
+        }
+        pb::FileAction {
+            input: if index == 0 { base } else { first_result + index as i64 - 1 },
+            secondary_input: sources[index],
+            output: if index == last { 0 } else { NONE },
+            action: Some(action),
+        }
+    };
+    pb::FileOp { actions: actions.into_iter().enumerate().map(chain).collect() }
+}
+
+fn owner_mut(action: &mut pb::file_action::Action) -> Option<&mut pb::ChownOpt> {
+    match action {
+        pb::file_action::Action::Copy(copy) => copy.owner.as_mut(),
+        pb::file_action::Action::Mkdir(mkdir) => mkdir.owner.as_mut(),
+        pb::file_action::Action::Mkfile(mkfile) => mkfile.owner.as_mut(),
+        _ => None,
+    }
+}
+
+/// Names are looked up in the files of the base.
+fn refer_to(base: i64, owner: &mut pb::ChownOpt) {
+    for user in [&mut owner.user, &mut owner.group].into_iter().flatten() {
+        if let Some(pb::user_opt::User::ByName(name)) = &mut user.user {
+            name.input = base;
+        }
+    }
+}
+
+/// One range per line, as BuildKit writes it.
+fn location(lines: &Lines) -> pb::Location {
+    let range = |line: u32| {
+        let position = pb::Position { line: i32::try_from(line).unwrap_or(i32::MAX), character: 0 };
+        pb::Range { start: Some(position.clone()), end: Some(position) }
+    };
+    pb::Location { source_index: 0, ranges: lines.clone().map(range).collect() }
+}

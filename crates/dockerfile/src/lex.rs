@@ -1,0 +1,239 @@
+//! Shell words: quotes, escapes and variables, as BuildKit reads them.
+//!
+//! `$v`, `${v}` and the forms `:-` `-` `:+` `+` `:?` `?` `#` `##` `%` `%%` `/` `//`, nested to a limit. The escape
+//! character is the file's own. Nothing here knows about instructions.
+
+mod pattern;
+mod variable;
+
+use std::collections::BTreeSet;
+
+use crate::environment::Environment;
+use crate::error::Fault;
+
+/// How deep `${a:-${b:-…}}` may nest. Real files stop at two or three.
+const MAX_NESTING: usize = 64;
+/// How long a text may become. Doubling a variable sixty times must end in an error and not in an empty memory.
+const MAX_EXPANSION: usize = 4 << 20;
+
+/// What happens to quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quotes {
+    /// They quote and vanish.
+    Process,
+    /// They quote and stay.
+    Keep,
+    /// They are characters like any other.
+    Ignore,
+}
+
+/// The rules for one text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lexer {
+    /// The escape character.
+    pub(crate) escape: char,
+    /// What happens to quotes.
+    pub(crate) quotes: Quotes,
+    /// Whether escape characters stay.
+    pub(crate) raw_escapes: bool,
+    /// Whether a variable that is not set stays as it was written.
+    pub(crate) keep_unset: bool,
+}
+
+/// An expanded word.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Expanded {
+    /// The text.
+    pub(crate) text: String,
+    /// The variables that were asked for and not set.
+    pub(crate) unset: BTreeSet<String>,
+}
+
+impl Lexer {
+    /// The ordinary rules.
+    pub(crate) fn new(escape: char) -> Self {
+        Self { escape, quotes: Quotes::Process, raw_escapes: false, keep_unset: false }
+    }
+
+    /// Expands a text into one word: blanks in it stay.
+    pub(crate) fn word(&self, text: &str, environment: &Environment) -> Result<Expanded, Fault> {
+        let mut scan = Scan::new(self, text, environment);
+        let output = scan.until(None, self.raw_escapes).map_err(|fault| failed(text, fault))?;
+        Ok(Expanded { text: output.text, unset: scan.unset })
+    }
+
+    /// Expands a text and splits it at unquoted blanks, those that come out of variables included.
+    pub(crate) fn words(&self, text: &str, environment: &Environment) -> Result<Vec<String>, Fault> {
+        let mut scan = Scan::new(self, text, environment);
+        let output = scan.until(None, self.raw_escapes).map_err(|fault| failed(text, fault))?;
+        Ok(output.into_words())
+    }
+}
+
+fn failed(text: &str, fault: Fault) -> Fault {
+    fault.context(format_args!("cannot expand `{text}`"))
+}
+
+/// A walk over one text.
+struct Scan<'a> {
+    lexer: &'a Lexer,
+    environment: &'a Environment,
+    chars: std::iter::Peekable<std::str::Chars<'a>>,
+    raw_escapes: bool,
+    depth: usize,
+    produced: usize,
+    unset: BTreeSet<String>,
+}
+
+/// What came out so far: as one text, and split into words.
+#[derive(Default)]
+struct Output {
+    text: String,
+    words: Vec<String>,
+    word: String,
+}
+
+impl Output {
+    /// A character that may separate words.
+    fn char(&mut self, char: char) {
+        self.text.push(char);
+        match char.is_whitespace() {
+            true if !self.word.is_empty() => self.words.push(std::mem::take(&mut self.word)),
+            true => {}
+            false => self.word.push(char),
+        }
+    }
+
+    /// A text that is part of the word, whatever is in it.
+    fn quoted(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.word.push_str(text);
+    }
+
+    fn into_words(mut self) -> Vec<String> {
+        if !self.word.is_empty() {
+            self.words.push(self.word);
+        }
+        self.words
+    }
+}
+
+impl<'a> Scan<'a> {
+    fn new(lexer: &'a Lexer, text: &'a str, environment: &'a Environment) -> Self {
+        Self {
+            lexer,
+            environment,
+            chars: text.chars().peekable(),
+            raw_escapes: lexer.raw_escapes,
+            depth: 0,
+            produced: 0,
+            unset: BTreeSet::new(),
+        }
+    }
+
+    /// Reads up to and with the character `stop`, or to the end.
+    fn until(&mut self, stop: Option<char>, raw_escapes: bool) -> Result<Output, Fault> {
+        self.depth += 1;
+        if self.depth > MAX_NESTING {
+            return Err(Fault::syntax(format!("variables are nested more than {MAX_NESTING} deep")));
+        }
+        let outer_escapes = std::mem::replace(&mut self.raw_escapes, raw_escapes);
+        let mut output = Output::default();
+        let ended = self.fill(&mut output, stop);
+        self.raw_escapes = outer_escapes;
+        self.depth -= 1;
+        match (ended?, stop) {
+            (false, Some(stop)) => Err(Fault::syntax(format!("a `{stop}` is missing"))),
+            _ => Ok(output),
+        }
+    }
+
+    /// Whether the character `stop` was met.
+    fn fill(&mut self, output: &mut Output, stop: Option<char>) -> Result<bool, Fault> {
+        while let Some(char) = self.chars.next() {
+            if Some(char) == stop {
+                return Ok(true);
+            }
+            match char {
+                '\'' if self.lexer.quotes != Quotes::Ignore => output.quoted(&self.single_quoted()?),
+                '"' if self.lexer.quotes != Quotes::Ignore => output.quoted(&self.double_quoted()?),
+                '$' => {
+                    let value = self.dollar()?;
+                    self.produced += value.len();
+                    if self.produced > MAX_EXPANSION {
+                        let limit = MAX_EXPANSION >> 20;
+                        return Err(Fault::semantics(format!("it grows beyond {limit} MiB")));
+                    }
+                    value.chars().for_each(|char| output.char(char));
+                }
+                '<' => output.quoted(&self.heredoc_mark()),
+                char if char == self.lexer.escape => {
+                    if self.raw_escapes {
+                        output.quoted(char.encode_utf8(&mut [0; 4]));
+                    }
+                    let Some(escaped) = self.chars.next() else { break };
+                    output.quoted(escaped.encode_utf8(&mut [0; 4]));
+                }
+                char => output.char(char),
+            }
+        }
+        Ok(false)
+    }
+
+    /// `<`, or `<<` with the blanks after it, which then do not part it from the heredoc's name.
+    fn heredoc_mark(&mut self) -> String {
+        let mut mark = "<".to_owned();
+        if self.chars.next_if_eq(&'<').is_some() {
+            mark.push('<');
+            while let Some(blank) = self.chars.next_if(|char| matches!(char, '\t' | '\r' | ' ')) {
+                mark.push(blank);
+            }
+        }
+        mark
+    }
+
+    fn single_quoted(&mut self) -> Result<String, Fault> {
+        let mut text = String::new();
+        for char in self.chars.by_ref() {
+            if char == '\'' {
+                return Ok(self.with_quotes('\'', text));
+            }
+            text.push(char);
+        }
+        Err(Fault::syntax("a single quote is not closed"))
+    }
+
+    fn double_quoted(&mut self) -> Result<String, Fault> {
+        let mut text = String::new();
+        while let Some(char) = self.chars.next() {
+            match char {
+                '"' => return Ok(self.with_quotes('"', text)),
+                '$' => text.push_str(&self.dollar()?),
+                char if char == self.lexer.escape => {
+                    let escape = self.lexer.escape;
+                    if self.raw_escapes {
+                        text.push(char);
+                    }
+                    // What cannot be escaped keeps its escape character.
+                    match self.chars.next_if(|next| matches!(next, '"' | '$') || *next == escape) {
+                        Some(escaped) => text.push(escaped),
+                        None if self.chars.peek().is_some() => text.push(char),
+                        None => {}
+                    }
+                }
+                char => text.push(char),
+            }
+        }
+        Err(Fault::syntax("a double quote is not closed"))
+    }
+
+    fn with_quotes(&self, quote: char, text: String) -> String {
+        match self.lexer.quotes {
+            Quotes::Keep => format!("{quote}{text}{quote}"),
+            _ => text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

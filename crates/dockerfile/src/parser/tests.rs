@@ -1,0 +1,180 @@
+//! Tables for lines, continuations, directives, flags, forms and heredocs.
+
+use super::*;
+
+fn nodes(text: &str) -> Vec<Node> {
+    parse(text).unwrap_or_else(|error| panic!("{text:?}: {error}")).nodes
+}
+
+fn text_of(node: &Node) -> &str {
+    match &node.arguments {
+        Arguments::Text(text) => text,
+        Arguments::Json(list) => panic!("a list: {list:?}"),
+    }
+}
+
+#[test]
+fn lines_of_instructions() {
+    for (text, lines) in [
+        ("FROM a", &[1..=1][..]),
+        ("\u{feff}FROM a\r\n\r\nRUN b\r\n", &[1..=1, 3..=3]),
+        ("# c\n\n  FROM a \\\n  AS b\nRUN x\n", &[3..=4, 5..=5]),
+        ("FROM a\nRUN x \\\n# c\n\n y\nRUN z", &[1..=1, 2..=5, 6..=6]),
+        ("FROM a\nRUN <<E\n1\n2\nE\nRUN x", &[1..=1, 2..=5, 6..=6]),
+        ("FROM a\nRUN x \\", &[1..=1, 2..=2]),
+    ] {
+        assert_eq!(nodes(text).iter().map(|node| node.lines.clone()).collect::<Vec<_>>(), lines, "{text:?}");
+    }
+}
+
+#[test]
+fn continuations() {
+    for (text, joined) in [
+        ("RUN a \\\n  b", "RUN a   b"),
+        ("RUN a \\  \t\nb", "RUN a b"),
+        ("RUN a\\\\\n", "RUN a\\\\"),
+        ("RUN a \\\n# comment \\\n\n  b", "RUN a   b"),
+        ("\\\nRUN a", "RUN a"),
+        ("# escape=`\nRUN a `\nb \\\n", "RUN a b \\"),
+        ("RUN a \\\n\\\nb", "RUN a b"),
+    ] {
+        assert_eq!(nodes(text)[0].original, joined, "{text:?}");
+    }
+    let warnings = parse("RUN a \\\n\n b").unwrap().warnings;
+    assert_eq!((warnings.len(), warnings[0].rule), (1, "NoEmptyContinuation"));
+}
+
+#[test]
+fn directives_stand_at_the_top() {
+    for (text, escape, syntax) in [
+        ("# escape=`\nRUN a", '`', None),
+        ("# SYNTAX = x/y:1 \n#escape = `\nRUN a", '`', Some(("x/y:1", 1))),
+        ("# comment\n# escape=`\nRUN a", '\\', None),
+        ("\n# escape=`\nRUN a", '\\', None),
+        ("# check=skip=all\n# syntax=z\nRUN a", '\\', Some(("z", 2))),
+        ("RUN a\n# escape=`", '\\', None),
+        ("# unknown=x\n# escape=`\nRUN a", '\\', None),
+    ] {
+        let file = parse(text).unwrap();
+        let found = file.syntax.as_ref().map(|(image, line)| (image.as_str(), *line));
+        assert_eq!((file.escape, found), (escape, syntax), "{text:?}");
+    }
+    for bad in ["# escape=x\nRUN a", "# escape=`\n# escape=`\nRUN a"] {
+        assert!(parse(bad).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn flags_come_first() {
+    for (text, flags, rest) in [
+        ("COPY --from=a --link b c", &["--from=a", "--link"][..], "b c"),
+        ("COPY --a=\"x y\" b", &["--a=x y"], "b"),
+        ("COPY --a='x\\'y' b", &["--a=x'y"], "b"),
+        ("COPY -- --b c", &[], "--b c"),
+        ("COPY a --b", &[], "a --b"),
+        ("COPY -x b", &[], "-x b"),
+        ("COPY --only", &["--only"], ""),
+        ("COPY --ä=ö b", &["--ä=ö"], "b"),
+    ] {
+        let node = &nodes(text)[0];
+        assert_eq!(
+            (&node.flags[..], text_of(node)),
+            (&flags.iter().map(|flag| flag.to_string()).collect::<Vec<_>>()[..], rest),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn json_or_text() {
+    let list = |text: &str| match &nodes(text)[0].arguments {
+        Arguments::Json(list) => Some(list.clone()),
+        Arguments::Text(_) => None,
+    };
+    assert_eq!(list(r#"CMD ["a", "b c"]"#).unwrap(), ["a", "b c"]);
+    assert_eq!(list("CMD []").unwrap(), [""; 0]);
+    for text in ["CMD ['a']", "CMD [\"a\"", "CMD a", "CMD [\"a\"] x", "WORKDIR [\"a\"]"] {
+        assert_eq!(list(text), None, "{text}");
+    }
+    for text in ["CMD [1]", "RUN [\"a\", [\"b\"]]", "COPY [null]"] {
+        assert!(parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn heredocs_are_attached() {
+    let heredoc = |name: &str, content: &str, expand: bool, chomp: bool| Heredoc {
+        name: name.into(),
+        content: content.into(),
+        expand,
+        chomp,
+    };
+    for (text, expected) in [
+        ("RUN <<E\na\nE", vec![heredoc("E", "a\n", true, false)]),
+        ("RUN <<'E'\n$a\nE\n", vec![heredoc("E", "$a\n", false, false)]),
+        ("RUN <<-E\n\ta\n\tE\n", vec![heredoc("E", "\ta\n", true, true)]),
+        (
+            "RUN cat <<A <<B > o\n1\nA\n2\nB",
+            vec![heredoc("A", "1\n", true, false), heredoc("B", "2\n", true, false)],
+        ),
+        ("RUN 3<< E\nE", vec![heredoc("E", "", true, false)]),
+        ("RUN <<E\r\na\r\nE\r\n", vec![heredoc("E", "a\r\n", true, false)]),
+        ("RUN echo '<<E'", vec![]),
+        ("RUN a <<<b", vec![]),
+        ("RUN a << b < c\nb", vec![heredoc("b", "", true, false)]),
+        ("RUN [\"a\", \"<<E\"]", vec![]),
+        ("ENV a=<<E", vec![]),
+        ("ONBUILD RUN <<E\na\nE", vec![heredoc("E", "a\n", true, false)]),
+    ] {
+        assert_eq!(nodes(text)[0].heredocs, expected, "{text:?}");
+    }
+    let error = parse("FROM a\nRUN <<E\nx").unwrap_err();
+    assert_eq!((error.lines, error.message.as_str()), (2..=3, "the heredoc `E` is not terminated"));
+    assert_eq!(heredoc("E", "\t\ta\n\tb", true, true).body(), "a\nb");
+}
+
+#[test]
+fn pairs() {
+    let values = |text: &str| {
+        let (pairs, old) = key_values(text, "ENV", '\\').unwrap();
+        (pairs.into_iter().map(|pair| (pair.key, pair.value)).collect::<Vec<_>>(), old)
+    };
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    for (text, expected, old) in [
+        ("a=1 b=\"x y\" c=x\\ y", vec![pair("a", "1"), pair("b", "\"x y\""), pair("c", "x\\ y")], false),
+        ("a= b=c=d", vec![pair("a", ""), pair("b", "c=d")], false),
+        ("a b c", vec![pair("a", "b c")], true),
+        ("a   b=c", vec![pair("a", "b=c")], true),
+    ] {
+        assert_eq!(values(text), (expected, old), "{text}");
+    }
+    for bad in ["a", "a=1 b", "a=b c d=e"] {
+        assert!(key_values(bad, "ENV", '\\').is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn files_without_instructions() {
+    for text in ["", "\n\n", "# a\n# b\n", "\u{feff}"] {
+        assert!(parse(text).unwrap_err().message.contains("no instructions"), "{text:?}");
+    }
+}
+
+#[test]
+fn any_text_ends() {
+    for text in [
+        "\\",
+        "<<",
+        "RUN <<",
+        "RUN <<-",
+        "RUN <<\"",
+        "--",
+        "COPY --",
+        "COPY --\"",
+        "RUN \0",
+        "é",
+        "RUN <<é\né",
+    ] {
+        let _ = parse(text);
+    }
+}

@@ -1,0 +1,150 @@
+//! How stages hang together: what takes from what, in which no circle may be, and what the target reaches.
+
+use super::{Base, SCRATCH, Stage, StageId, Stages};
+use crate::environment::Environment;
+use crate::error::{Error, Fault, Lines};
+use crate::instruction::{Copy, Instruction, Kind};
+use crate::lex::Lexer;
+use crate::options::Options;
+
+impl Stages {
+    /// Finds the sources of all commands.
+    pub(super) fn connect(&mut self, options: &Options) -> Result<(), Error> {
+        for stage in 0..self.list.len() {
+            for index in 0..self.list[stage].commands.len() {
+                let instruction = self.list[stage].commands[index].instruction.clone();
+                let sources = self.sources(stage, &instruction, options)?;
+                self.list[stage].commands[index].sources = sources;
+            }
+        }
+        Ok(())
+    }
+
+    /// The stages that an instruction of a stage takes something from; anonymous ones are made.
+    pub(super) fn sources(
+        &mut self,
+        stage: StageId,
+        instruction: &Instruction,
+        options: &Options,
+    ) -> Result<Vec<StageId>, Error> {
+        let lines = &instruction.lines;
+        let sources = match &instruction.kind {
+            Kind::Copy(copy) if !copy.from.is_empty() => {
+                vec![self.copy_source(copy, lines, options).map_err(|fault| fault.at(lines))?]
+            }
+            Kind::Run(run) => {
+                let named = run.mounts_from.iter().map(|from| from.as_deref().unwrap_or(SCRATCH));
+                named
+                    .map(|name| match self.find(name) {
+                        Some(stage) => Ok(stage),
+                        None => self.anonymous(name, lines, options),
+                    })
+                    .collect::<Result<_, _>>()
+                    .map_err(|fault: Fault| fault.at(lines))?
+            }
+            _ => Vec::new(),
+        };
+        self.list[stage].needs.extend(&sources);
+        Ok(sources)
+    }
+
+    fn copy_source(&mut self, copy: &Copy, lines: &Lines, options: &Options) -> Result<StageId, Fault> {
+        let name = copy.from.as_str();
+        if Lexer::new(self.escape).word(name, &Environment::default())?.text != name {
+            return Err(Fault::semantics("variable expansion is not supported for --from")
+                .hint("define a stage with FROM and an ARG of global scope, and copy from that stage"));
+        }
+        if let Ok(index) = name.parse::<i64>() {
+            return usize::try_from(index)
+                .ok()
+                .filter(|index| *index < self.list.len())
+                .ok_or_else(|| Fault::semantics(format!("invalid stage index {index}")));
+        }
+        match self.find(name) {
+            Some(stage) => Ok(stage),
+            None => self.anonymous(name, lines, options),
+        }
+    }
+
+    /// Adds a stage that nothing but a `--from` made.
+    fn anonymous(&mut self, name: &str, lines: &Lines, options: &Options) -> Result<StageId, Fault> {
+        let base = self.base(name, &options.platform, options)?;
+        self.list.push(Stage {
+            label: String::new(),
+            base,
+            base_name: name.to_owned(),
+            source: String::new(),
+            platform: None,
+            lines: lines.clone(),
+            commands: Vec::new(),
+            steps: 0,
+            ignore_cache: false,
+            anonymous: true,
+            needs: Vec::new(),
+            triggered: false,
+        });
+        Ok(self.list.len() - 1)
+    }
+
+    /// What the target needs, itself included, in order.
+    pub(crate) fn reachable(&self) -> Vec<StageId> {
+        let mut seen = vec![false; self.list.len()];
+        let mut open = vec![self.target];
+        while let Some(stage) = open.pop() {
+            if std::mem::replace(&mut seen[stage], true) {
+                continue;
+            }
+            open.extend(&self.list[stage].needs);
+            if let Base::Stage(base) = self.list[stage].base {
+                open.push(base);
+            }
+        }
+        (0..seen.len()).filter(|stage| seen[*stage]).collect()
+    }
+
+    /// Refuses stages that take something from one another, or from themselves.
+    pub(super) fn refuse_cycles(&self) -> Result<(), Error> {
+        let mut state = vec![Visit::No; self.list.len()];
+        for start in 0..self.list.len() {
+            // The path from `start`, with how many needs of each stage on it were followed.
+            let mut path = vec![(start, 0)];
+            while let Some((stage, followed)) = path.last_mut() {
+                let stage = *stage;
+                if state[stage] == Visit::Done {
+                    path.pop();
+                    continue;
+                }
+                state[stage] = Visit::OnPath;
+                let Some(need) = self.list[stage].needs.get(*followed).copied() else {
+                    state[stage] = Visit::Done;
+                    path.pop();
+                    continue;
+                };
+                *followed += 1;
+                match state[need] {
+                    Visit::OnPath => {
+                        let message =
+                            format!("circular dependency detected on stage: {}", self.list[need].label);
+                        return Err(Fault::semantics(message).at(&self.lines_of_need(stage, need)));
+                    }
+                    Visit::No => path.push((need, 0)),
+                    Visit::Done => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lines_of_need(&self, stage: StageId, need: StageId) -> Lines {
+        let stage = &self.list[stage];
+        let command = stage.commands.iter().find(|command| command.sources.contains(&need));
+        command.map_or_else(|| stage.lines.clone(), |command| command.instruction.lines.clone())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Visit {
+    No,
+    OnPath,
+    Done,
+}

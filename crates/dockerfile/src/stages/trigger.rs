@@ -1,0 +1,96 @@
+//! Images that have to be known, and the triggers (ONBUILD) that they and stages leave to their children.
+
+use gantry_oci::{Platform, Reference};
+
+use super::{Base, Command, StageId, Stages};
+use crate::error::{Error, Fault};
+use crate::instruction::{Instruction, Kind};
+use crate::options::{ImageRequest, Images, NamedContext, Options};
+use crate::parser;
+
+impl Stages {
+    /// Adds the triggers of all stages that the target needs. Returns the images that have to be known first.
+    pub(crate) fn resolve(&mut self, options: &Options, images: &Images) -> Result<Vec<ImageRequest>, Error> {
+        loop {
+            let reachable = self.reachable();
+            let missing = self.missing_images(&reachable, options, images);
+            if !missing.is_empty() {
+                return Ok(missing);
+            }
+            let mut changed = false;
+            // Nothing is run on an anonymous stage; to fire there could go on without end.
+            let fired: Vec<StageId> =
+                reachable.into_iter().filter(|stage| !self.list[*stage].anonymous).collect();
+            for stage in fired {
+                if !std::mem::replace(&mut self.list[stage].triggered, true) {
+                    let triggers = self.triggers(stage, options, images);
+                    changed |= self.fire(stage, &triggers, options)?;
+                }
+            }
+            if !changed {
+                return Ok(Vec::new());
+            }
+        }
+    }
+
+    /// The image that a stage builds on directly, and the platform that is wanted of it.
+    pub(crate) fn image(&self, stage: StageId, options: &Options) -> Option<(&Reference, Platform)> {
+        let stage = &self.list[stage];
+        match &stage.base {
+            Base::Image(reference) | Base::Context(_, NamedContext::Image(reference)) => {
+                Some((reference, stage.platform.clone().unwrap_or_else(|| options.platform.clone())))
+            }
+            _ => None,
+        }
+    }
+
+    fn missing_images(&self, reachable: &[StageId], options: &Options, images: &Images) -> Vec<ImageRequest> {
+        let mut missing: Vec<ImageRequest> = Vec::new();
+        for stage in reachable {
+            let Some((reference, platform)) = self.image(*stage, options) else { continue };
+            let asked =
+                |request: &ImageRequest| request.reference == *reference && request.platform == platform;
+            if images.get(reference, &platform).is_none() && !missing.iter().any(asked) {
+                let lines = self.list[*stage].lines.clone();
+                missing.push(ImageRequest { reference: reference.clone(), platform, lines });
+            }
+        }
+        missing
+    }
+
+    fn triggers(&self, stage: StageId, options: &Options, images: &Images) -> Vec<String> {
+        if let Base::Stage(base) = self.list[stage].base {
+            let trigger = |command: &Command| match &command.instruction.kind {
+                Kind::Onbuild(trigger) => Some(trigger.clone()),
+                _ => None,
+            };
+            return self.list[base].commands.iter().filter_map(trigger).collect();
+        }
+        let known =
+            self.image(stage, options).and_then(|(reference, platform)| images.get(reference, &platform));
+        known.and_then(|image| image.config.config.on_build.clone()).unwrap_or_default()
+    }
+
+    /// Puts triggers before the commands of a stage. Whether they need other stages.
+    fn fire(&mut self, stage: StageId, triggers: &[String], options: &Options) -> Result<bool, Error> {
+        let lines = self.list[stage].lines.clone();
+        let mut commands = Vec::new();
+        for trigger in triggers {
+            let failed =
+                |fault: Fault| fault.context(format_args!("trigger `{trigger}` of the base")).at(&lines);
+            let mut node = parser::parse_one(trigger).map_err(failed)?;
+            node.lines = lines.clone();
+            let instruction = Instruction::read(&node, '\\')?;
+            if matches!(instruction.kind, Kind::From(_) | Kind::Onbuild(_) | Kind::Maintainer(_)) {
+                return Err(failed(Fault::semantics("this instruction cannot be a trigger")));
+            }
+            let sources = self.sources(stage, &instruction, options)?;
+            commands.push(Command { instruction, sources, is_trigger: true });
+        }
+        let needs_others = commands.iter().any(|command| !command.sources.is_empty());
+        let stage = &mut self.list[stage];
+        stage.steps += commands.len();
+        stage.commands.splice(0..0, commands);
+        Ok(needs_others)
+    }
+}
