@@ -1,1 +1,30 @@
-//! Placeholder.
+//! The embedded builder: executes a graph of LLB operations over the store, the layer code and the sandbox.
+//!
+//! [`Engine`] is the place (a store, an image source, a sandbox), [`Solver`] one command's work in it: it finds what
+//! is cached, runs what is not, each equal vertex once, everything independent at the same time. It knows no
+//! registry: images arrive through the port of `gantry-oci`.
+
+mod chain;
+mod content;
+mod engine;
+mod error;
+mod exec;
+mod export;
+mod file;
+mod file_step;
+mod images;
+mod keys;
+mod mounts;
+mod new_layer;
+mod output;
+mod preflight;
+mod rooted;
+mod select;
+mod solver;
+mod users;
+
+pub use chain::LayerChain;
+pub use engine::{Engine, Job};
+pub use error::{EngineError, Fault};
+pub use export::{Compression, ExportedLayer};
+pub use solver::Solver;

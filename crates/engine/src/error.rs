@@ -1,0 +1,146 @@
+//! Why a solve failed: the fault, and the vertex that had it, from which the user's own line can be found.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gantry_oci::{Digest, ImageError};
+
+/// An error of the engine. Cheap to clone: everybody who waited for the same vertex gets the same error.
+#[derive(Debug, Clone)]
+pub struct EngineError {
+    /// The vertex that failed, if it was one.
+    pub vertex: Option<Digest>,
+    /// What happened.
+    pub fault: Arc<Fault>,
+}
+
+/// What happened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A command of the user's ended with a status that is not success.
+    #[error("`{command}` {ending}")]
+    Step {
+        /// The command.
+        command: String,
+        /// "failed with exit code 3", "was killed by signal 9".
+        ending: String,
+        /// The last lines that it printed.
+        tail: String,
+        /// What may help.
+        hint: Option<String>,
+    },
+    /// A copy names a path that its source does not have.
+    #[error("`{path}` does not exist in {origin}")]
+    NotInSource {
+        /// The path as the copy names it.
+        path: String,
+        /// "the build context", "the stage or image that it is copied from".
+        origin: &'static str,
+        /// An ignore file leaves it out.
+        excluded: bool,
+    },
+    /// A copy that the rules of COPY and ADD forbid.
+    #[error("cannot copy `{source_path}` to `{target}`: {reason}")]
+    Copy {
+        /// From.
+        source_path: String,
+        /// To.
+        target: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A file of the context changed while it was being read.
+    #[error("`{}` changed while it was being copied", .0.display())]
+    Changed(PathBuf),
+    /// A user or group that the image does not know.
+    #[error("the image has no {kind} `{name}`")]
+    NoSuchUser {
+        /// "user" or "group".
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// An image did not arrive.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A foreign program has no emulator.
+    #[error("this machine cannot run programs for {platform}: {reason}")]
+    NoEmulator {
+        /// The platform.
+        platform: String,
+        /// What was looked for.
+        reason: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The machine does not allow what the engine needs.
+    #[error("not enough privilege to run steps: {capabilities} missing. {reason}")]
+    NotPermitted {
+        /// Which capabilities are missing.
+        capabilities: String,
+        /// What they are needed for, in sentences.
+        reason: String,
+        /// What to do.
+        hint: String,
+    },
+    /// An operation, or a form of one, that this engine does not execute.
+    #[error("{0} is not supported by the embedded engine")]
+    Unsupported(String),
+    /// The graph is wrong: a front end's fault, not the user's.
+    #[error("the build graph is invalid: {0}")]
+    Graph(String),
+    /// The sandbox could not run something.
+    #[error("cannot run the step")]
+    Sandbox(#[from] gantry_sandbox::Error),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] gantry_store::StoreError),
+    /// A layer could not be written or unpacked.
+    #[error("layer {layer}")]
+    Layer {
+        /// Which.
+        layer: String,
+        /// Why.
+        #[source]
+        source: gantry_layer::LayerError,
+    },
+    /// The file system refused.
+    #[error("cannot {action} `{path}`", path = path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The build was stopped because something else failed, or by the user.
+    #[error("the build was cancelled")]
+    Cancelled,
+}
+
+impl Fault {
+    /// An error at no particular vertex.
+    pub(crate) fn anywhere(self) -> EngineError {
+        EngineError { vertex: None, fault: Arc::new(self) }
+    }
+
+    /// An error at this vertex.
+    pub(crate) fn at(self, vertex: &Digest) -> EngineError {
+        EngineError { vertex: Some(*vertex), fault: Arc::new(self) }
+    }
+}
+
+/// Adds the action and path to an I/O error.
+pub(crate) trait At<T> {
+    fn at(self, action: &'static str, path: &std::path::Path) -> Result<T, Fault>;
+}
+
+impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
+    fn at(self, action: &'static str, path: &std::path::Path) -> Result<T, Fault> {
+        self.map_err(|error| Fault::Io { action, path: path.to_owned(), source: error.into() })
+    }
+}

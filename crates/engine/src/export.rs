@@ -1,0 +1,124 @@
+//! Layers as blobs: made when somebody wants them, once.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use gantry_layer::{WriteOptions, write_layer};
+use gantry_oci::Descriptor;
+use gantry_store::{LayerBlob, LayerId, Store};
+
+use crate::chain::LayerChain;
+use crate::engine::Engine;
+use crate::error::{EngineError, Fault};
+use crate::file::{Copier, Look};
+use crate::images::blocking;
+use crate::output::mounted;
+use crate::select::{Ownership, SourceRoot, select, whole};
+
+/// How new layers are compressed. Layers of base images stay as they came.
+pub type Compression = gantry_layer::Compression;
+
+/// One layer of an image to be.
+#[derive(Debug, Clone)]
+pub struct ExportedLayer {
+    /// The blob, its diff id and, for a base layer, where it can be read.
+    pub blob: LayerBlob,
+    /// When a step made it, in Unix seconds. `None` for base layers.
+    pub created: Option<i64>,
+}
+
+impl Engine {
+    /// The blobs of a chain's layers, bottom first, made where they do not exist yet.
+    ///
+    /// Base layers are described but not fetched: see [`Engine::fetch_layer`].
+    pub async fn export(
+        &self,
+        chain: &LayerChain,
+        compression: Compression,
+    ) -> Result<Vec<ExportedLayer>, EngineError> {
+        let layers = chain.layers().iter().map(|layer| self.export_layer(layer, compression));
+        futures_util::future::try_join_all(layers).await.map_err(Fault::anywhere)
+    }
+
+    /// Makes sure that a layer's blob is in the store.
+    pub async fn fetch_layer(&self, layer: &LayerBlob) -> Result<(), EngineError> {
+        self.fetch_blob(layer).await.map_err(Fault::anywhere)
+    }
+
+    /// Calls `work` with the directory of the whole tree, mounted read-only for the duration of the call and visible
+    /// only to the calling thread. Blocks.
+    pub async fn with_tree<R: Send + 'static>(
+        &self,
+        chain: &LayerChain,
+        work: impl FnOnce(&Path) -> R + Send + 'static,
+    ) -> Result<R, EngineError> {
+        let run = async {
+            self.unpack(chain).await?;
+            let (store, chain) = (Arc::clone(&self.store), chain.clone());
+            blocking(move || mounted(&store, &chain, work)).await
+        };
+        run.await.map_err(Fault::anywhere)
+    }
+
+    /// Copies the whole tree into `directory`, over what is there. The copies belong to whoever runs this process.
+    pub async fn copy_to(&self, chain: &LayerChain, directory: &Path) -> Result<(), EngineError> {
+        let directory = directory.to_owned();
+        let copied = self.with_tree(chain, move |root| copy_tree(root, &directory));
+        copied.await?.map_err(Fault::anywhere)
+    }
+
+    async fn export_layer(&self, layer: &LayerId, compression: Compression) -> Result<ExportedLayer, Fault> {
+        let name = format!("{compression:?}");
+        let made = self.store.step_layer(layer)?;
+        let created = made.as_ref().map(|made| made.created);
+        if let Some(blob) = usable(&self.store, layer, &name)? {
+            return Ok(ExportedLayer { blob, created });
+        }
+        let below = LayerChain::new(made.map(|made| made.below).unwrap_or_default());
+        self.unpack(&below).await?;
+        let (store, layer) = (Arc::clone(&self.store), layer.clone());
+        blocking(move || {
+            let _lock = store.lock(&format!("export-{layer}"))?;
+            if let Some(blob) = usable(&store, &layer, &name)? {
+                return Ok(ExportedLayer { blob, created });
+            }
+            let blob = write(&store, &layer, &below, compression)?;
+            store.put_layer_blob(&layer, &name, &blob)?;
+            Ok(ExportedLayer { blob, created })
+        })
+        .await
+    }
+}
+
+/// The recorded blob, if it is a base layer's (which may be fetched) or still here.
+fn usable(store: &Store, layer: &LayerId, name: &str) -> Result<Option<LayerBlob>, Fault> {
+    let blob = store.layer_blob(layer, name)?;
+    Ok(blob.filter(|blob| blob.origin.is_some() || store.has_blob(&blob.descriptor.digest)))
+}
+
+fn write(
+    store: &Store,
+    layer: &LayerId,
+    below: &LayerChain,
+    compression: Compression,
+) -> Result<LayerBlob, Fault> {
+    let directory = store.snapshot_path(layer);
+    let mut lower = below.directories(store);
+    lower.reverse();
+    let mut writer = store.blob_writer()?;
+    let options = WriteOptions { compression, lower: Some(lower), clamp_mtime: None };
+    let digests = write_layer(&directory, &options, &mut writer)
+        .map_err(|source| Fault::Layer { layer: layer.to_string(), source })?;
+    writer.commit_expected(digests.digest, digests.size)?;
+    let descriptor = Descriptor::new(compression.media_type(), digests.digest, digests.size);
+    Ok(LayerBlob { diff_id: digests.diff_id, descriptor, origin: None })
+}
+
+fn copy_tree(root: &Path, directory: &Path) -> Result<(), Fault> {
+    let everything = whole("/");
+    let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let source = SourceRoot { path: root, ignore: None, ownership: Ownership::Kept };
+    let look = Look::new(Some(owner), -1);
+    let copier = Copier { root: directory, action: &everything, look, ownership: Ownership::Kept };
+    select(&source, &everything)?.iter().try_for_each(|item| copier.copy(item))
+}

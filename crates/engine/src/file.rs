@@ -1,0 +1,12 @@
+//! File operations: copy, mkdir, mkfile, symlink and remove, on a mounted tree.
+//!
+//! Semantics are those of BuildKit's file backend, down to which directory keeps its mode. All actions of one
+//! operation write into one upper directory: one layer.
+
+mod copy;
+mod place;
+mod run;
+
+pub(crate) use copy::Copier;
+pub(crate) use place::Look;
+pub(crate) use run::{FileOperation, Source, apply};

@@ -1,0 +1,215 @@
+//! Copying selected files into a tree, by the rules of COPY.
+//!
+//! A directory's *contents* are copied, never the directory itself. Directories merge: what the copy finds below its
+//! destination gets the source's mode and owner, the destination itself keeps its own. Files replace files and links,
+//! never directories; names of one file stay names of one file within one source.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+
+use gantry_llb::pb::FileActionCopy;
+use gantry_store::FileIdentity;
+use rustix::fs::{CWD, Dev, FileType, Mode, Timespec, mknodat};
+
+use super::place::{DEFAULT_DIRECTORY_MODE, Look, set_mode, set_time};
+use crate::content::extended_attributes;
+use crate::error::{At, Fault};
+use crate::rooted;
+use crate::select::{Entry, Item, Ownership};
+
+/// Where and how a copy writes.
+#[derive(Debug)]
+pub(crate) struct Copier<'a> {
+    /// The tree's root.
+    pub(crate) root: &'a Path,
+    /// The action.
+    pub(crate) action: &'a FileActionCopy,
+    /// The owner and time that it asks for.
+    pub(crate) look: Look,
+    /// Whose files the sources are.
+    pub(crate) ownership: Ownership,
+}
+
+impl Copier<'_> {
+    /// Copies one item.
+    pub(crate) fn copy(&self, item: &Item) -> Result<(), Fault> {
+        let top = item.entries.first().expect("an item has at least itself");
+        let destination = self.prepare(item, top)?;
+        let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
+        let mut finished_directories = Vec::new();
+        for entry in &item.entries {
+            let target = match entry.relative.as_os_str().is_empty() {
+                true => destination.clone(),
+                false => destination.join(&entry.relative),
+            };
+            if entry.metadata.is_dir() {
+                let made = self.directory(entry, &target)?;
+                finished_directories.push((entry, target, made));
+                continue;
+            }
+            self.clear(&target)?;
+            let key = (entry.metadata.dev(), entry.metadata.ino());
+            if let Some(first) = links.get(&key).filter(|_| entry.metadata.is_file()) {
+                fs::hard_link(first, &target).at("link", &target)?;
+                continue;
+            }
+            self.file(entry, &target)?;
+            if entry.metadata.nlink() > 1 {
+                links.insert(key, target);
+            }
+        }
+        // Children change their parents' times, so directories are finished from the inside out.
+        for (entry, target, made) in finished_directories.iter().rev() {
+            match *made || !entry.relative.as_os_str().is_empty() {
+                true => self.dress(entry, target)?,
+                false => set_time(target, self.time_of(entry))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the directories that the destination needs, and says where the item's own entry goes.
+    fn prepare(&self, item: &Item, top: &Entry) -> Result<PathBuf, Fault> {
+        let text = &self.action.dest;
+        let wanted = rooted::clean(Path::new(text));
+        let ensured = match text.ends_with('/') || text.ends_with("/.") || text.is_empty() {
+            true => wanted.as_path(),
+            false => wanted.parent().unwrap_or(&wanted),
+        };
+        let mode = self.mode_bits().unwrap_or(DEFAULT_DIRECTORY_MODE);
+        let ensured = self.resolve(ensured)?;
+        self.look.make_directories(&ensured, mode)?;
+        let mut destination = self.resolve(&wanted)?;
+        let is_directory = fs::metadata(&destination).is_ok_and(|metadata| metadata.is_dir());
+        let exists = fs::metadata(&destination).is_ok();
+        let source_is_directory = top.metadata.is_dir();
+        let into = (!source_is_directory && is_directory)
+            || (source_is_directory && exists && !self.action.dir_copy_contents);
+        if into {
+            destination.push(&item.name);
+        }
+        let parent = match self.action.dir_copy_contents && source_is_directory && !exists {
+            true => None,
+            false => destination.parent(),
+        };
+        if let Some(parent) = parent {
+            self.look.make_directories(parent, mode)?;
+        } else {
+            // A directory that the copy makes as its destination looks like a parent, not like its source.
+            self.look.make_directories(&destination, mode)?;
+        }
+        Ok(destination)
+    }
+
+    fn resolve(&self, path: &Path) -> Result<PathBuf, Fault> {
+        rooted::resolve(self.root, path).at("resolve", path)
+    }
+
+    /// Makes the directory, or finds it there. True if it was made.
+    fn directory(&self, entry: &Entry, target: &Path) -> Result<bool, Fault> {
+        match fs::symlink_metadata(target) {
+            Ok(metadata) if metadata.is_dir() => Ok(false),
+            Ok(_) if self.action.always_replace_existing_dest_paths => {
+                fs::remove_file(target).at("replace", target)?;
+                fs::create_dir(target).at("make directory", target).map(|()| true)
+            }
+            Ok(_) => Err(self.refuse(entry, target, "there is something that is not a directory")),
+            Err(_) => fs::create_dir(target).at("make directory", target).map(|()| true),
+        }
+    }
+
+    /// Removes what a file is about to replace.
+    fn clear(&self, target: &Path) -> Result<(), Fault> {
+        match fs::symlink_metadata(target) {
+            Ok(metadata) if !metadata.is_dir() => fs::remove_file(target).at("replace", target),
+            Ok(_) if self.action.always_replace_existing_dest_paths => {
+                fs::remove_dir_all(target).at("replace", target)
+            }
+            Ok(_) => Err(Fault::Copy {
+                source_path: self.action.src.clone(),
+                target: self.inside(target),
+                reason: "a file cannot replace a directory".to_owned(),
+            }),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn refuse(&self, entry: &Entry, target: &Path, reason: &str) -> Fault {
+        let source_path = Path::new(&self.action.src).join(&entry.relative).display().to_string();
+        Fault::Copy { source_path, target: self.inside(target), reason: reason.to_owned() }
+    }
+
+    /// The target as the image will know it.
+    fn inside(&self, target: &Path) -> String {
+        format!("/{}", target.strip_prefix(self.root).unwrap_or(target).display())
+    }
+
+    fn file(&self, entry: &Entry, target: &Path) -> Result<(), Fault> {
+        let kind = entry.metadata.file_type();
+        if kind.is_symlink() {
+            let link = fs::read_link(&entry.path).at("read link", &entry.path)?;
+            symlink(link, target).at("make link", target)?;
+        } else if kind.is_file() {
+            copy_bytes(entry, target)?;
+        } else {
+            let node = if kind.is_fifo() {
+                FileType::Fifo
+            } else if kind.is_socket() {
+                FileType::Socket
+            } else if kind.is_block_device() {
+                FileType::BlockDevice
+            } else {
+                FileType::CharacterDevice
+            };
+            let device: Dev = entry.metadata.rdev();
+            mknodat(CWD, target, node, Mode::from_raw_mode(0o600), device).at("make node", target)?;
+        }
+        self.dress(entry, target)
+    }
+
+    /// Gives a copy its owner, mode, attributes and time.
+    fn dress(&self, entry: &Entry, target: &Path) -> Result<(), Fault> {
+        let (uid, gid) = self.look.owner.unwrap_or_else(|| match self.ownership {
+            Ownership::Root => (0, 0),
+            Ownership::Kept => (entry.metadata.uid(), entry.metadata.gid()),
+        });
+        std::os::unix::fs::lchown(target, Some(uid), Some(gid)).at("set the owner of", target)?;
+        if !entry.metadata.is_symlink() {
+            set_mode(target, self.mode_bits().unwrap_or(entry.metadata.mode() & 0o7777))?;
+        }
+        for (name, value) in extended_attributes(&entry.path)? {
+            // As the reference does: a file system that cannot hold an attribute does not stop a build.
+            let _ = rustix::fs::lsetxattr(target, name.as_slice(), &value, rustix::fs::XattrFlags::empty());
+        }
+        set_time(target, self.time_of(entry))
+    }
+
+    fn mode_bits(&self) -> Option<u32> {
+        u32::try_from(self.action.mode).ok().map(|mode| mode & 0o7777)
+    }
+
+    fn time_of(&self, entry: &Entry) -> Timespec {
+        match self.look.time {
+            Some(nanos) => {
+                let billion = 1_000_000_000;
+                Timespec { tv_sec: nanos.div_euclid(billion), tv_nsec: nanos.rem_euclid(billion) }
+            }
+            None => Timespec { tv_sec: entry.metadata.mtime(), tv_nsec: entry.metadata.mtime_nsec() },
+        }
+    }
+}
+
+/// Copies a file's bytes, and makes sure that they are the bytes that were selected.
+fn copy_bytes(entry: &Entry, target: &Path) -> Result<(), Fault> {
+    let mut source = File::open(&entry.path).at("open", &entry.path)?;
+    let mut copy = File::create_new(target).at("create", target)?;
+    io::copy(&mut source, &mut copy).at("copy", &entry.path)?;
+    let after = source.metadata().at("examine", &entry.path)?;
+    match FileIdentity::of(&after) == FileIdentity::of(&entry.metadata) {
+        true => Ok(()),
+        false => Err(Fault::Changed(entry.path.clone())),
+    }
+}

@@ -1,0 +1,163 @@
+//! One file operation: its actions in order, on the tree that they write to.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gantry_llb::pattern::Matcher;
+use gantry_llb::pb::file_action::Action;
+use gantry_llb::pb::{
+    FileAction, FileActionCopy, FileActionMkDir, FileActionMkFile, FileActionRm, FileActionSymlink,
+};
+
+use super::copy::Copier;
+use super::place::{Look, set_mode};
+use crate::error::{At, Fault};
+use crate::rooted;
+use crate::select::{Item, Ownership, SourceRoot, select};
+use crate::users;
+
+/// What an operation's copies read from, per input of the operation.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// A directory of the client's, with what was selected when its key was made: the very files that were hashed.
+    Client {
+        /// The directory.
+        directory: PathBuf,
+        /// What of it does not take part.
+        ignore: Option<Matcher>,
+    },
+    /// Another tree, mounted here.
+    Tree(PathBuf),
+}
+
+impl Source {
+    /// The source as something to select from.
+    pub(crate) fn root(&self) -> SourceRoot<'_> {
+        match self {
+            Self::Client { directory, ignore } => {
+                SourceRoot { path: directory, ignore: ignore.as_ref(), ownership: Ownership::Root }
+            }
+            Self::Tree(path) => SourceRoot { path, ignore: None, ownership: Ownership::Kept },
+        }
+    }
+}
+
+/// An operation, ready to be applied.
+#[derive(Debug)]
+pub(crate) struct FileOperation<'a> {
+    /// The actions, in order.
+    pub(crate) actions: &'a [FileAction],
+    /// For each action, what it reads from, if it is a copy.
+    pub(crate) sources: Vec<Option<&'a Source>>,
+    /// For each action, what was selected already.
+    pub(crate) selected: Vec<Option<&'a [Item]>>,
+}
+
+/// Applies the operation to the tree mounted at `root`.
+pub(crate) fn apply(operation: &FileOperation<'_>, root: &Path) -> Result<(), Fault> {
+    for (index, action) in operation.actions.iter().enumerate() {
+        match action.action.as_ref() {
+            Some(Action::Copy(copy)) => {
+                let source = operation.sources[index]
+                    .ok_or_else(|| Fault::Graph("a copy has no source".to_owned()))?;
+                match operation.selected[index] {
+                    Some(items) => copy_items(copy, source, items, root)?,
+                    None => copy_items(copy, source, &select(&source.root(), copy)?, root)?,
+                }
+            }
+            Some(Action::Mkdir(mkdir)) => make_directory(mkdir, root)?,
+            Some(Action::Mkfile(mkfile)) => make_file(mkfile, root)?,
+            Some(Action::Symlink(symlink)) => make_symlink(symlink, root)?,
+            Some(Action::Rm(rm)) => remove(rm, root)?,
+            None => return Err(Fault::Graph("a file action has no kind".to_owned())),
+        }
+    }
+    Ok(())
+}
+
+fn copy_items(copy: &FileActionCopy, source: &Source, items: &[Item], root: &Path) -> Result<(), Fault> {
+    if !copy.mode_str.is_empty() {
+        return Err(Fault::Unsupported(format!("the symbolic mode `{}`", copy.mode_str)));
+    }
+    let owner = users::owner(root, copy.owner.as_ref())?;
+    let look = Look::new(owner, copy.timestamp);
+    let copier = Copier { root, action: copy, look, ownership: source.root().ownership };
+    for item in items {
+        if !(copy.attempt_unpack_docker_compatibility && unpack(copy, item, root, &look)?) {
+            copier.copy(item)?;
+        }
+    }
+    Ok(())
+}
+
+/// Unpacks an item that is an archive. False if it is none.
+fn unpack(copy: &FileActionCopy, item: &Item, root: &Path, look: &Look) -> Result<bool, Fault> {
+    let [entry] = item.entries.as_slice() else { return Ok(false) };
+    if !entry.metadata.is_file() {
+        return Ok(false);
+    }
+    let file = fs::File::open(&entry.path).at("open", &entry.path)?;
+    if !gantry_layer::is_archive(&file) {
+        return Ok(false);
+    }
+    let archive = fs::File::open(&entry.path).at("open", &entry.path)?;
+    let destination = rooted::resolve(root, Path::new(&copy.dest)).at("resolve", Path::new(&copy.dest))?;
+    look.make_directories(&destination, super::place::DEFAULT_DIRECTORY_MODE)?;
+    let inside = Path::new("/").join(destination.strip_prefix(root).unwrap_or(&destination));
+    gantry_layer::extract_archive(archive, root, &inside.to_string_lossy(), look.owner)
+        .map_err(|source| Fault::Layer { layer: copy.src.clone(), source })?;
+    Ok(true)
+}
+
+fn make_directory(action: &FileActionMkDir, root: &Path) -> Result<(), Fault> {
+    let path = resolve(root, &action.path)?;
+    let look = Look::new(users::owner(root, action.owner.as_ref())?, action.timestamp);
+    let mode = u32::try_from(action.mode).unwrap_or(0o755) & 0o777;
+    if action.make_parents {
+        return look.make_directories(&path, mode);
+    }
+    match fs::create_dir(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+        result => result.at("make directory", &path)?,
+    }
+    set_mode(&path, mode)?;
+    look.apply(&path)
+}
+
+fn make_file(action: &FileActionMkFile, root: &Path) -> Result<(), Fault> {
+    let path = resolve(root, &action.path)?;
+    fs::write(&path, &action.data).at("write", &path)?;
+    set_mode(&path, u32::try_from(action.mode).unwrap_or(0o644) & 0o777)?;
+    Look::new(users::owner(root, action.owner.as_ref())?, action.timestamp).apply(&path)
+}
+
+fn make_symlink(action: &FileActionSymlink, root: &Path) -> Result<(), Fault> {
+    let path = resolve(root, &action.newpath)?;
+    std::os::unix::fs::symlink(&action.oldpath, &path).at("make link", &path)?;
+    Look::new(users::owner(root, action.owner.as_ref())?, action.timestamp).apply(&path)
+}
+
+fn remove(action: &FileActionRm, root: &Path) -> Result<(), Fault> {
+    let wanted = FileActionCopy {
+        src: action.path.clone(),
+        allow_wildcard: action.allow_wildcard,
+        allow_empty_wildcard: action.allow_not_found,
+        ..FileActionCopy::default()
+    };
+    let source = SourceRoot { path: root, ignore: None, ownership: Ownership::Kept };
+    let items = match select(&source, &wanted) {
+        Err(Fault::NotInSource { .. }) if action.allow_not_found => return Ok(()),
+        items => items?,
+    };
+    for entry in items.iter().filter_map(|item| item.entries.first()) {
+        match entry.metadata.is_dir() {
+            true => fs::remove_dir_all(&entry.path).at("remove", &entry.path)?,
+            false => fs::remove_file(&entry.path).at("remove", &entry.path)?,
+        }
+    }
+    Ok(())
+}
+
+fn resolve(root: &Path, path: &str) -> Result<PathBuf, Fault> {
+    rooted::resolve(root, Path::new(path)).at("resolve", Path::new(path))
+}

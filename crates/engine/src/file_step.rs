@@ -1,0 +1,109 @@
+//! Executes a file operation: COPY, ADD and WORKDIR, in a layer of their own.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use gantry_llb::pb;
+use gantry_sandbox::{Overlay, Tree, with_trees};
+use gantry_store::Store;
+
+use crate::chain::LayerChain;
+use crate::engine::Engine;
+use crate::error::Fault;
+use crate::file::{self, FileOperation, Source};
+use crate::images::blocking;
+use crate::keys::{Keyed, copies};
+use crate::new_layer::NewLayer;
+use crate::output::{Output, tree_of};
+
+/// Applies the operation and keeps what it wrote.
+pub(crate) async fn run(
+    engine: &Engine,
+    file: &pb::FileOp,
+    keyed: &Arc<Keyed>,
+    inputs: &[Output],
+) -> Result<Vec<Output>, Fault> {
+    let base = base_of(file, inputs)?;
+    engine.unpack(&base).await?;
+    for (_, input, _) in copies(file) {
+        if let Some(Output::Tree(chain)) = inputs.get(input) {
+            engine.unpack(chain).await?;
+        }
+    }
+    let (store, file, keyed) = (Arc::clone(&engine.store), file.clone(), Arc::clone(keyed));
+    let inputs = inputs.to_vec();
+    let tree = blocking(move || {
+        let layer = NewLayer::start(&store, &base)?;
+        with_mounts(&store, &inputs, layer.overlay(&store), |sources, root| {
+            let operation = FileOperation {
+                actions: &file.actions,
+                sources: sources_of(&file, sources),
+                selected: keyed
+                    .selected
+                    .iter()
+                    .map(|items| items.as_ref().map(|items| items.as_slice()))
+                    .collect(),
+            };
+            file::apply(&operation, root)
+        })?;
+        layer.keep(&store)
+    })
+    .await?;
+    Ok(vec![Output::Tree(tree)])
+}
+
+/// The tree that the actions write to: the input of the first, on which each further one builds.
+fn base_of(file: &pb::FileOp, inputs: &[Output]) -> Result<LayerChain, Fault> {
+    let count = i64::try_from(inputs.len()).unwrap_or(i64::MAX);
+    for (position, action) in file.actions.iter().enumerate().skip(1) {
+        let previous = count + i64::try_from(position).unwrap_or(i64::MAX) - 1;
+        if action.input != previous {
+            return Err(Fault::Unsupported("a file operation with several results".to_owned()));
+        }
+    }
+    let first =
+        file.actions.first().ok_or_else(|| Fault::Graph("a file operation has no actions".to_owned()))?;
+    match usize::try_from(first.input).ok().map(|index| inputs.get(index)) {
+        None => Ok(LayerChain::default()),
+        Some(Some(Output::Tree(chain))) => Ok(chain.clone()),
+        Some(_) => Err(Fault::Unsupported("a file operation on a client's directory".to_owned())),
+    }
+}
+
+fn sources_of<'a>(file: &pb::FileOp, sources: &'a [Source]) -> Vec<Option<&'a Source>> {
+    let mut of_action = vec![None; file.actions.len()];
+    for (position, input, _) in copies(file) {
+        of_action[position] = sources.get(input);
+    }
+    of_action
+}
+
+/// Calls `work` with every input as a source and with the root that is written to, all mounted for the duration of the
+/// call.
+fn with_mounts(
+    store: &Store,
+    inputs: &[Output],
+    target: Overlay,
+    work: impl FnOnce(&[Source], &Path) -> Result<(), Fault> + Send,
+) -> Result<(), Fault> {
+    let empty = store.temp_dir()?;
+    let mut trees = vec![Tree::Overlay(target)];
+    for input in inputs {
+        if let Output::Tree(chain) = input {
+            trees.push(tree_of(store, chain, &empty));
+        }
+    }
+    // All at once: a second call inside of this one would cover what the first has mounted.
+    with_trees(&trees, |paths| {
+        let mut paths = paths.iter();
+        let root = paths.next().expect("there is a path for each tree");
+        let mut sources = Vec::new();
+        for input in inputs {
+            sources.push(match input {
+                Output::Client(client) => client.source()?,
+                Output::Tree(_) => Source::Tree(paths.next().expect("there is a path for each tree").clone()),
+            });
+        }
+        work(&sources, root)
+    })?
+}

@@ -1,0 +1,148 @@
+//! Images as sources: resolved to a chain of layers without fetching one, unpacked only when their files are needed.
+
+use std::fs;
+use std::sync::Arc;
+
+use gantry_layer::{ApplyOptions, apply_layer};
+use gantry_llb::key::KeyWriter;
+use gantry_oci::{Descriptor, Digest, Document, ImageConfig, Platform, Reference, ResolvedImage};
+use gantry_store::{LayerBlob, LayerId};
+
+use crate::chain::LayerChain;
+use crate::engine::Engine;
+use crate::error::{At, Fault};
+
+impl Engine {
+    /// The layers of an image for a platform, with where each can be had recorded.
+    pub(crate) async fn image(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<LayerChain, Fault> {
+        let image = self.images.resolve(reference, platform).await?;
+        let layers = layers_of(&image)?;
+        let origin = image.reference.name();
+        let mut chain: Vec<LayerId> = Vec::with_capacity(layers.len());
+        for (diff_id, descriptor) in layers {
+            let layer = LayerId::image(&diff_id, chain.last());
+            let known = self.store.layer_blob(&layer, "")?;
+            let current = LayerBlob { diff_id, descriptor, origin: Some(origin.clone()) };
+            // A record is kept while its blob is here: another compression of the same layer is no reason to fetch.
+            let keep =
+                known.is_some_and(|known| known == current || self.store.has_blob(&known.descriptor.digest));
+            if !keep {
+                self.store.put_layer_blob(&layer, "", &current)?;
+            }
+            chain.push(layer);
+        }
+        Ok(LayerChain::new(chain))
+    }
+
+    /// Makes sure that all layers of the chain are unpacked here: fetched all at once, unpacked from the bottom, as a
+    /// layer may depend on those below it.
+    pub(crate) async fn unpack(&self, chain: &LayerChain) -> Result<(), Fault> {
+        let layers = chain.layers();
+        let Some(first) = layers.iter().position(|layer| !self.store.has_snapshot(layer)) else {
+            return Ok(());
+        };
+        let missing: Vec<_> =
+            layers[first..].iter().filter(|layer| !self.store.has_snapshot(layer)).collect();
+        futures_util::future::try_join_all(
+            missing.iter().map(|layer| async { self.fetch_blob(&self.layer_record(layer)?).await }),
+        )
+        .await?;
+        for (position, layer) in layers.iter().enumerate().skip(first) {
+            if !self.store.has_snapshot(layer) {
+                self.unpack_layer(layer, &layers[..position]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn unpack_layer(&self, layer: &LayerId, below: &[LayerId]) -> Result<(), Fault> {
+        let blob = self.layer_record(layer)?;
+        let (store, layer) = (Arc::clone(&self.store), layer.clone());
+        let lower = below.iter().rev().map(|layer| store.snapshot_path(layer)).collect();
+        blocking(move || {
+            let _lock = store.lock(&format!("unpack-{layer}"))?;
+            if store.has_snapshot(&layer) {
+                return Ok(());
+            }
+            let temporary = store.temp_dir()?;
+            let directory = temporary.path().join("layer");
+            fs::create_dir(&directory).at("create", &directory)?;
+            let file = store.open_blob(&blob.descriptor.digest)?;
+            let options = ApplyOptions { lower, ..ApplyOptions::default() };
+            apply_layer(file, &directory, &blob.diff_id, &options)
+                .map_err(|source| Fault::Layer { layer: blob.descriptor.digest.to_string(), source })?;
+            store.adopt_snapshot(&directory, &layer)?;
+            Ok(())
+        })
+        .await
+    }
+
+    fn layer_record(&self, layer: &LayerId) -> Result<LayerBlob, Fault> {
+        let record = self.store.layer_blob(layer, "")?;
+        record.ok_or_else(|| Fault::Graph(format!("layer {layer} is in no image that was resolved")))
+    }
+
+    /// Makes sure that a base layer's blob is in the store.
+    pub(crate) async fn fetch_blob(&self, blob: &LayerBlob) -> Result<(), Fault> {
+        let digest = blob.descriptor.digest;
+        if self.store.has_blob(&digest) {
+            return Ok(());
+        }
+        let origin = blob.origin.as_deref().unwrap_or_default();
+        let reference: Reference = origin
+            .parse()
+            .map_err(|_| Fault::Graph(format!("blob {digest} has no origin to fetch it from")))?;
+        let store = Arc::clone(&self.store);
+        // Held over the download, so that several processes fetch a blob once.
+        let _lock = blocking(move || Ok(store.lock(&digest.hex())?)).await?;
+        if self.store.has_blob(&digest) {
+            return Ok(());
+        }
+        let mut writer = self.store.blob_writer()?;
+        self.images.fetch(&reference, &blob.descriptor, &mut writer).await?;
+        let size = blob.descriptor.size;
+        tokio::task::block_in_place(|| writer.commit_expected(digest, size))?;
+        Ok(())
+    }
+}
+
+/// The key of an image source: the chain of its layers, whatever they are called and however compressed.
+pub(crate) fn chain_key(chain: &LayerChain, platform: &Platform) -> Digest {
+    let mut key = KeyWriter::new("gantry image 1");
+    key.part(platform.to_string());
+    for layer in chain.layers() {
+        key.part(layer.to_string());
+    }
+    key.finish()
+}
+
+/// Pairs the manifest's layers with the config's diff ids.
+fn layers_of(image: &ResolvedImage) -> Result<Vec<(Digest, Descriptor)>, Fault> {
+    let invalid = |what: String| Fault::Graph(format!("image `{}`: {what}", image.reference));
+    let document = Document::parse(&image.manifest.1, None).map_err(|error| invalid(error.to_string()))?;
+    let Document::Manifest(manifest) = document else {
+        return Err(invalid("its manifest is an index".to_owned()));
+    };
+    let config: ImageConfig = serde_json::from_slice(&image.config)
+        .map_err(|error| invalid(format!("its config is invalid: {error}")))?;
+    let (layers, diff_ids) = (manifest.layers, config.rootfs.diff_ids);
+    if layers.len() != diff_ids.len() {
+        return Err(invalid(format!("it has {} layers but {} diff ids", layers.len(), diff_ids.len())));
+    }
+    Ok(diff_ids.into_iter().zip(layers).collect())
+}
+
+/// Runs blocking work on a thread for such.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(Fault::Cancelled),
+    }
+}

@@ -1,0 +1,56 @@
+//! What a vertex gives to those that use it.
+
+use std::path::{Path, PathBuf};
+
+use gantry_llb::pattern::Matcher;
+use gantry_sandbox::{Tree, with_trees};
+use gantry_store::{Store, TempDir};
+
+use crate::chain::LayerChain;
+use crate::error::Fault;
+use crate::file::Source;
+
+/// What a vertex gives.
+#[derive(Debug, Clone)]
+pub(crate) enum Output {
+    /// A tree of layers.
+    Tree(LayerChain),
+    /// A directory of the client's, never copied as a whole.
+    Client(ClientDirectory),
+}
+
+/// A local source.
+#[derive(Debug, Clone)]
+pub(crate) struct ClientDirectory {
+    pub(crate) directory: PathBuf,
+    pub(crate) exclude: Vec<String>,
+}
+
+impl ClientDirectory {
+    pub(crate) fn source(&self) -> Result<Source, Fault> {
+        let ignore = match self.exclude.as_slice() {
+            [] => None,
+            patterns => Some(Matcher::new(patterns).map_err(|error| Fault::Graph(error.to_string()))?),
+        };
+        Ok(Source::Client { directory: self.directory.clone(), ignore })
+    }
+}
+
+/// Calls `work` with the directory of the whole tree, mounted read-only for the duration of the call. All layers are
+/// unpacked.
+pub(crate) fn mounted<R: Send>(
+    store: &Store,
+    chain: &LayerChain,
+    work: impl FnOnce(&Path) -> R + Send,
+) -> Result<R, Fault> {
+    let empty = store.temp_dir()?;
+    Ok(with_trees(&[tree_of(store, chain, &empty)], |paths| work(&paths[0]))?)
+}
+
+/// The tree as the sandbox mounts it; `empty` stands in for scratch.
+pub(crate) fn tree_of(store: &Store, chain: &LayerChain, empty: &TempDir) -> Tree {
+    match chain.directories(store) {
+        directories if directories.is_empty() => Tree::Layers(vec![empty.path().to_owned()]),
+        directories => Tree::Layers(directories),
+    }
+}

@@ -1,0 +1,288 @@
+//! One command's work: every vertex looked up, and run if it must be; each once, all that can be at the same time.
+//!
+//! A vertex goes through three questions. *What is it?* Its key, for which inputs need not have run, unless a part of
+//! one is copied by content. *Is it here?* A record in the store, valid while its layers are. *Then run it:* inputs
+//! first, then under a lock of its key, so that of several processes one runs it and the others find the record.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::try_join_all;
+use gantry_llb::pb::op::Op;
+use gantry_llb::{Definition, Outcome, ProgressEvent, Source, Vertex, pb};
+use gantry_oci::{BoxFuture, Digest, Platform};
+use gantry_store::LayerId;
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::chain::LayerChain;
+use crate::engine::{Engine, Job};
+use crate::error::{EngineError, Fault};
+use crate::exec::ExecStep;
+use crate::file_step;
+use crate::images::blocking;
+use crate::keys::Keyed;
+use crate::output::{ClientDirectory, Output};
+
+/// Steps that run at once. Many wait (for the network, a disk, a `sleep`), so this is far above the number of cores;
+/// the limit keeps a graph of thousands of stages from starting thousands of processes.
+const MAX_RUNNING_STEPS: usize = 64;
+
+/// Solves definitions for one command. Definitions solved by one solver share their vertices.
+pub struct Solver {
+    pub(crate) engine: Engine,
+    job: Job,
+    cells: Mutex<HashMap<Digest, Arc<Cell>>>,
+    running: Semaphore,
+}
+
+impl std::fmt::Debug for Solver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Solver").field("engine", &self.engine).field("job", &self.job).finish_non_exhaustive()
+    }
+}
+
+/// What this command knows of one vertex. Errors are kept too: a step that failed is not tried again for the next
+/// platform that needs it.
+#[derive(Default)]
+pub(crate) struct Cell {
+    pub(crate) keyed: OnceCell<Result<Arc<Keyed>, EngineError>>,
+    outputs: OnceCell<Result<Arc<Vec<Output>>, EngineError>>,
+    reported: AtomicBool,
+}
+
+impl Solver {
+    /// A solver for one command.
+    pub fn new(engine: Engine, job: Job) -> Self {
+        Self { engine, job, cells: Mutex::default(), running: Semaphore::new(MAX_RUNNING_STEPS) }
+    }
+
+    /// The engine that it works in.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The tree that the definition's root stands for.
+    ///
+    /// The error names the vertex that failed. Other vertices of the same definition may still be running when this
+    /// returns an error; cancel the job to stop them.
+    pub async fn solve(&self, definition: &Definition) -> Result<LayerChain, EngineError> {
+        let Some(root) = definition.root() else { return Ok(LayerChain::default()) };
+        let outputs = self.outputs(definition, root.vertex).await?;
+        match outputs.get(root.index as usize) {
+            Some(Output::Tree(chain)) => Ok(chain.clone()),
+            Some(Output::Client(_)) => {
+                Err(Fault::Unsupported("a client's directory as a result".to_owned()).at(&root.vertex))
+            }
+            None => Err(Fault::Graph(format!("{root} does not exist")).at(&root.vertex)),
+        }
+    }
+
+    pub(crate) fn cell(&self, vertex: &Digest) -> Arc<Cell> {
+        let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(cells.entry(*vertex).or_default())
+    }
+
+    /// The outputs of a vertex, found or made.
+    pub(crate) fn outputs<'a>(
+        &'a self,
+        definition: &'a Definition,
+        digest: Digest,
+    ) -> BoxFuture<'a, Result<Arc<Vec<Output>>, EngineError>> {
+        Box::pin(async move {
+            let cell = self.cell(&digest);
+            let vertex = definition.vertex(&digest).expect("a definition is closed under its inputs");
+            let make = || async {
+                match self.make(definition, vertex).await {
+                    Err(Failed::Here(fault)) => {
+                        self.ended(vertex, Outcome::Failed(fault.to_string()));
+                        Err(fault.at(&digest))
+                    }
+                    Err(Failed::Below(error)) => Err(error),
+                    Ok(outputs) => Ok(Arc::new(outputs)),
+                }
+            };
+            cell.outputs.get_or_init(make).await.clone()
+        })
+    }
+
+    async fn make(&self, definition: &Definition, vertex: &Arc<Vertex>) -> Result<Vec<Output>, Failed> {
+        if self.job.cancel.is_cancelled() {
+            return Err(Failed::Here(Fault::Cancelled));
+        }
+        match vertex.op.op.as_ref() {
+            Some(Op::Source(source)) => Ok(vec![self.source(vertex, source).await?]),
+            Some(Op::Merge(merge)) => self.merge(definition, vertex, merge).await,
+            Some(Op::Exec(_) | Op::File(_)) => self.find_or_run(definition, vertex).await,
+            Some(Op::Build(_) | Op::Diff(_)) | None => {
+                Err(Fault::Unsupported("an operation that the check before the build refuses".to_owned())
+                    .into())
+            }
+        }
+    }
+
+    async fn source(&self, vertex: &Arc<Vertex>, source: &pb::SourceOp) -> Result<Output, Fault> {
+        match Source::parse(source).map_err(|error| Fault::Unsupported(error.to_string()))? {
+            Source::Image(reference) => {
+                self.started(vertex);
+                let chain = self.engine.image(&reference, &platform_of(vertex)?).await?;
+                // Nothing was fetched but metadata, if even that.
+                self.ended(vertex, Outcome::Cached);
+                Ok(Output::Tree(chain))
+            }
+            Source::Local { name, filter } => {
+                let directory = self.job.directories.get(&name);
+                let directory =
+                    directory.ok_or_else(|| Fault::Graph(format!("there is no local source `{name}`")))?;
+                Ok(Output::Client(ClientDirectory { directory: directory.clone(), exclude: filter.exclude }))
+            }
+        }
+    }
+
+    /// Layers are independent of what is below them, so a merge is their concatenation.
+    async fn merge(
+        &self,
+        definition: &Definition,
+        vertex: &Arc<Vertex>,
+        merge: &pb::MergeOp,
+    ) -> Result<Vec<Output>, Failed> {
+        let inputs = self.inputs(definition, vertex).await?;
+        let mut layers = Vec::new();
+        for input in &merge.inputs {
+            match usize::try_from(input.input).ok().and_then(|index| inputs.get(index)) {
+                Some(Output::Tree(chain)) => layers.extend(chain.layers().iter().cloned()),
+                _ => return Err(Fault::Graph("a merge has an input that is no tree".to_owned()).into()),
+            }
+        }
+        self.report_cached(definition, vertex);
+        Ok(vec![Output::Tree(LayerChain::new(layers))])
+    }
+
+    async fn find_or_run(
+        &self,
+        definition: &Definition,
+        vertex: &Arc<Vertex>,
+    ) -> Result<Vec<Output>, Failed> {
+        let keyed = self.keyed(definition, vertex.digest).await?;
+        let lookup = !vertex.metadata.ignore_cache;
+        if lookup && let Some(outputs) = self.recorded(&keyed.id)? {
+            self.report_cached(definition, vertex);
+            return Ok(outputs);
+        }
+        let inputs = self.inputs(definition, vertex).await?;
+        let (store, name) = (Arc::clone(&self.engine.store), keyed.id.hex());
+        let _lock = blocking(move || Ok(store.lock(&name)?)).await?;
+        if lookup && let Some(outputs) = self.recorded(&keyed.id)? {
+            self.report_cached(definition, vertex);
+            return Ok(outputs);
+        }
+        let _turn = self.running.acquire().await.map_err(|_| Fault::Cancelled)?;
+        self.started(vertex);
+        let outputs = match vertex.op.op.as_ref() {
+            Some(Op::Exec(exec)) => {
+                ExecStep { engine: &self.engine, job: &self.job, vertex, exec, inputs: &inputs }.run().await?
+            }
+            Some(Op::File(file)) => file_step::run(&self.engine, file, &keyed, &inputs).await?,
+            _ => return Err(Fault::Graph("only steps are looked up".to_owned()).into()),
+        };
+        self.record(&keyed.id, &outputs)?;
+        self.ended(vertex, Outcome::Done);
+        Ok(outputs)
+    }
+
+    async fn inputs(&self, definition: &Definition, vertex: &Vertex) -> Result<Vec<Output>, Failed> {
+        let wanted = vertex.inputs.iter().map(|edge| async move {
+            let outputs = self.outputs(definition, edge.vertex).await.map_err(Failed::Below)?;
+            let output = outputs.get(edge.index as usize).cloned();
+            output.ok_or_else(|| Failed::Here(Fault::Graph(format!("{edge} does not exist"))))
+        });
+        try_join_all(wanted).await
+    }
+
+    fn recorded(&self, key: &Digest) -> Result<Option<Vec<Output>>, Fault> {
+        let Some(text) = self.engine.store.result(key)? else { return Ok(None) };
+        let Ok(record) = serde_json::from_str::<Record>(&text) else { return Ok(None) };
+        let parse = |layers: &Vec<String>| {
+            let layers =
+                layers.iter().map(|layer| layer.parse::<LayerId>().ok()).collect::<Option<Vec<_>>>()?;
+            layers.iter().all(|layer| self.is_available(layer)).then(|| Output::Tree(LayerChain::new(layers)))
+        };
+        Ok(record.outputs.iter().map(parse).collect())
+    }
+
+    /// A step's layer must be unpacked here; an image's can be fetched again.
+    fn is_available(&self, layer: &LayerId) -> bool {
+        self.engine.store.has_snapshot(layer)
+            || (layer.is_of_image()
+                && self.engine.store.layer_blob(layer, "").is_ok_and(|blob| blob.is_some()))
+    }
+
+    fn record(&self, key: &Digest, outputs: &[Output]) -> Result<(), Fault> {
+        let layers = |output: &Output| match output {
+            Output::Tree(chain) => chain.layers().iter().map(ToString::to_string).collect(),
+            Output::Client(_) => Vec::new(),
+        };
+        let record = Record { outputs: outputs.iter().map(layers).collect() };
+        let text = serde_json::to_string(&record).expect("a record is plain data");
+        Ok(self.engine.store.put_result(&[*key], &text)?)
+    }
+
+    pub(crate) fn started(&self, vertex: &Vertex) {
+        if self.cell(&vertex.digest).reported.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let platform = platform_of(vertex).ok().filter(|_| vertex.op.platform.is_some());
+        self.job.progress.event(ProgressEvent::Started {
+            vertex: vertex.digest,
+            name: vertex.name().to_owned(),
+            platform: platform.map(|platform| platform.to_string()),
+        });
+    }
+
+    pub(crate) fn ended(&self, vertex: &Vertex, outcome: Outcome) {
+        self.job.progress.event(ProgressEvent::Ended { vertex: vertex.digest, outcome });
+    }
+
+    /// Reports a vertex as cached, and all below it that nobody had to look at.
+    fn report_cached(&self, definition: &Definition, vertex: &Vertex) {
+        if self.cell(&vertex.digest).reported.load(Ordering::Relaxed) {
+            return;
+        }
+        self.started(vertex);
+        self.ended(vertex, Outcome::Cached);
+        for edge in &vertex.inputs {
+            let input = definition.vertex(&edge.vertex).expect("a definition is closed under its inputs");
+            self.report_cached(definition, input);
+        }
+    }
+}
+
+/// Where a fault belongs.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// To the vertex at hand.
+    Here(Fault),
+    /// To one below it, which has reported it.
+    Below(EngineError),
+}
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Self {
+        Self::Here(fault)
+    }
+}
+
+/// The text of a result record: per output, the names of its layers, bottom first.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Record {
+    outputs: Vec<Vec<String>>,
+}
+
+/// The platform that the vertex works for; the host's for one that has none.
+pub(crate) fn platform_of(vertex: &Vertex) -> Result<Platform, Fault> {
+    match &vertex.op.platform {
+        None => Ok(Platform::host()),
+        Some(platform) => Platform::new(&platform.os, &platform.architecture, &platform.variant)
+            .map_err(|error| Fault::Graph(error.to_string())),
+    }
+}
