@@ -1,1 +1,24 @@
-//! Placeholder.
+//! Use cases: what a command does, from the user's files to the tag in the registry.
+//!
+//! The way of the data: [`context`](mod@context) reads what the user gave, [`plan`] converts it for each platform,
+//! [`build`](mod@build) has an engine solve the graphs and assembles images, [`publish`] uploads, verifies by reading
+//! back, and only then writes tags. Nothing here prints: events go to an [`Events`] of the caller's.
+
+mod assemble;
+mod build;
+mod context;
+mod error;
+mod events;
+mod gantry;
+mod output;
+mod plan;
+mod publish;
+mod report;
+mod request;
+
+pub use build::build;
+pub use error::{Class, Error, Excerpt};
+pub use events::{Event, Events};
+pub use gantry::{Gantry, Settings};
+pub use report::{BuildReport, LayerReport, PlatformReport};
+pub use request::{BuildRequest, CacheUse, Destination, Dockerfile, Output};

@@ -1,0 +1,203 @@
+//! `gantry build`: plan → solve and export per platform → assemble → outputs.
+//!
+//! All platforms are built before anything leaves the machine. Where one fails, the others are stopped and the error
+//! of the one that failed is reported.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gantry_dockerfile::Converted;
+use gantry_engine::{Compression, EngineError, ExportedLayer, Fault, Job, LayerChain, Solver};
+use gantry_llb::{Definition, Progress, ProgressEvent};
+use gantry_oci::{Descriptor, Platform};
+use tokio_util::sync::CancellationToken;
+
+use crate::assemble::{self, Parts};
+use crate::context::{self, Input};
+use crate::error::{Class, Error, Excerpt};
+use crate::events::{Event, Events, Step};
+use crate::gantry::Gantry;
+use crate::output;
+use crate::plan::plan;
+use crate::report::{BuildReport, PlatformReport};
+use crate::request::BuildRequest;
+
+/// The name by which the graph knows the build context.
+const CONTEXT: &str = "context";
+
+/// What was built for one platform.
+#[derive(Debug)]
+pub(crate) struct Built {
+    /// Digests of everything.
+    pub(crate) report: PlatformReport,
+    /// The layers, with where base layers can be read.
+    pub(crate) layers: Vec<ExportedLayer>,
+    /// The tree, for outputs that want files.
+    pub(crate) chain: LayerChain,
+}
+
+/// A complete image in the local store.
+#[derive(Debug)]
+pub(crate) struct Image {
+    /// The index, or the manifest if it is for one platform.
+    pub(crate) root: Descriptor,
+    /// In the order of the request.
+    pub(crate) platforms: Vec<Built>,
+}
+
+/// Builds and does with the result what the request asks for.
+///
+/// Returns when everything is done. When it returns an error, no process is left running, and no tag has moved unless
+/// the error says so. `cancel` stops it.
+pub async fn build(
+    gantry: &Gantry,
+    mut request: BuildRequest,
+    events: Arc<dyn Events>,
+    cancel: CancellationToken,
+) -> Result<BuildReport, Error> {
+    if request.platforms.is_empty() {
+        request.platforms.push(Platform::host());
+    }
+    check(&request)?;
+    let input = context::read(&request)?;
+    let plans = plans(gantry, &input, &request, events.as_ref()).await?;
+    let image = solve_all(gantry, &input, plans, &events, &cancel).await?;
+    events.event(Event::Built { digest: image.root.digest });
+    let tags = output::write_all(gantry, &request, &image, events.as_ref(), &cancel).await?;
+    let platforms = image.platforms.into_iter().map(|built| built.report).collect();
+    Ok(BuildReport { root: image.root, platforms, tags })
+}
+
+fn check(request: &BuildRequest) -> Result<(), Error> {
+    for (position, platform) in request.platforms.iter().enumerate() {
+        if request.platforms[..position].contains(platform) {
+            return Err(Error::new(Class::Usage, format!("platform {platform} is asked for twice")));
+        }
+        if platform.os() != "linux" {
+            let message = format!("cannot build for {platform}: the embedded engine builds Linux images");
+            return Err(Error::new(Class::Usage, message));
+        }
+    }
+    output::check(request)
+}
+
+/// Converts for all platforms at once.
+async fn plans(
+    gantry: &Gantry,
+    input: &Input,
+    request: &BuildRequest,
+    events: &dyn Events,
+) -> Result<Vec<(Platform, Converted)>, Error> {
+    let step = Step::begin(events, "[internal] load metadata of base images");
+    let plans = request.platforms.iter().map(|platform| async move {
+        let converted = plan(&gantry.registry, input, request, platform).await?;
+        Ok::<_, Error>((platform.clone(), converted))
+    });
+    let plans = match futures_util::future::try_join_all(plans).await {
+        Ok(plans) => plans,
+        Err(error) => {
+            step.failed(error.to_string());
+            return Err(error);
+        }
+    };
+    step.done();
+    if let Some((_, first)) = plans.first() {
+        for warning in &first.warnings {
+            let message =
+                format!("{}: {} ({}:{})", warning.rule, warning.message, input.name, warning.lines.start());
+            events.event(Event::Warning { message, hints: warning.hints.clone() });
+        }
+    }
+    Ok(plans)
+}
+
+/// Builds all platforms at once and assembles the image.
+async fn solve_all(
+    gantry: &Gantry,
+    input: &Input,
+    plans: Vec<(Platform, Converted)>,
+    events: &Arc<dyn Events>,
+    cancel: &CancellationToken,
+) -> Result<Image, Error> {
+    for (_, converted) in &plans {
+        let checked = gantry.engine.preflight(&converted.definition);
+        checked.map_err(|error| located(error, input, &converted.definition))?;
+    }
+    // Stopping the siblings of a failed platform must not look like the user's own wish to stop.
+    let stop = cancel.child_token();
+    let job = Job {
+        directories: BTreeMap::from([(CONTEXT.to_owned(), input.context.clone())]),
+        progress: Arc::new(Relay(Arc::clone(events))),
+        cancel: stop.clone(),
+    };
+    let solver = Solver::new(gantry.engine.clone(), job);
+    let builds = plans.into_iter().map(|(platform, converted)| {
+        let (solver, stop) = (&solver, &stop);
+        async move {
+            let built = solve(gantry, solver, input, platform, converted).await;
+            if built.is_err() {
+                stop.cancel();
+            }
+            built
+        }
+    });
+    let results = futures_util::future::join_all(builds).await;
+    let platforms = first_failure(results)?;
+    let reports: Vec<_> = platforms.iter().map(|built| built.report.clone()).collect();
+    let root = match reports.as_slice() {
+        [one] => Descriptor { platform: None, ..one.manifest.clone() },
+        several => assemble::index(gantry.store(), several)?,
+    };
+    Ok(Image { root, platforms })
+}
+
+/// All results, or the error that made the others stop.
+fn first_failure<T>(results: Vec<Result<T, Error>>) -> Result<Vec<T>, Error> {
+    let mut cancelled = None;
+    let mut built = Vec::new();
+    for result in results {
+        match result {
+            Ok(value) => built.push(value),
+            Err(error) if error.class == Class::Cancelled => cancelled = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    cancelled.map_or(Ok(built), Err)
+}
+
+async fn solve(
+    gantry: &Gantry,
+    solver: &Solver,
+    input: &Input,
+    platform: Platform,
+    converted: Converted,
+) -> Result<Built, Error> {
+    let definition = &converted.definition;
+    let chain = solver.solve(definition).await.map_err(|error| located(error, input, definition))?;
+    let layers = gantry.engine.export(&chain, Compression::default()).await?;
+    let parts = Parts { config: converted.config, epoch: converted.epoch, layers: layers.clone() };
+    let report = assemble::image(gantry.store(), &platform, parts)?;
+    Ok(Built { report, layers, chain })
+}
+
+/// The error with the lines of the Dockerfile that its vertex comes from.
+fn located(error: EngineError, input: &Input, definition: &Definition) -> Error {
+    let lines = error.vertex.and_then(|vertex| definition.lines(&vertex));
+    let cancelled = matches!(*error.fault, Fault::Cancelled);
+    let error = Error::from(error);
+    match lines {
+        Some((_, lines)) if !cancelled => {
+            error.at(Excerpt { file: input.name.clone(), text: input.text.clone(), lines })
+        }
+        _ => error,
+    }
+}
+
+/// Passes an engine's events on.
+struct Relay(Arc<dyn Events>);
+
+impl Progress for Relay {
+    fn event(&self, event: ProgressEvent) {
+        self.0.event(Event::Progress(event));
+    }
+}

@@ -1,0 +1,203 @@
+//! Why a command failed, in the form in which it is shown: a class for the exit code, a message, the user's own lines,
+//! the end of a step's output, and what to do next.
+
+use std::ops::RangeInclusive;
+
+use gantry_dockerfile as dockerfile;
+use gantry_engine::{EngineError, Fault};
+use gantry_oci::{ImageError, ImageErrorKind};
+use gantry_registry::RegistryError;
+use gantry_store::StoreError;
+
+/// What kind of failure it is. The exit code follows from this, and only from this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// A step of the user's build failed.
+    Build,
+    /// The command line, a Dockerfile or a configuration file is wrong.
+    Usage,
+    /// Credentials are missing or wrong, or the machine does not allow something.
+    Denied,
+    /// Something that was named does not exist.
+    NotFound,
+    /// An image is not what it is said to be.
+    Verification,
+    /// Publishing failed; the build itself is fine.
+    Publish,
+    /// A fault of ours, or of the machine.
+    Internal,
+    /// The user stopped it.
+    Cancelled,
+}
+
+/// The user's lines that an error is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excerpt {
+    /// The file's name, as the user gave it.
+    pub file: String,
+    /// Its whole text.
+    pub text: String,
+    /// The lines, 1-based and inclusive.
+    pub lines: RangeInclusive<u32>,
+}
+
+/// A failed command.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// The class.
+    pub class: Class,
+    /// What was being done, on what, and why it failed.
+    pub message: String,
+    /// The causes behind it, outermost first.
+    pub causes: Vec<String>,
+    /// Where in the user's input.
+    pub excerpt: Option<Excerpt>,
+    /// The last lines that a failed step printed.
+    pub tail: Option<String>,
+    /// What to do next.
+    pub hints: Vec<String>,
+}
+
+impl Error {
+    /// An error with only a class and a message.
+    pub fn new(class: Class, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            message: message.into(),
+            causes: Vec::new(),
+            excerpt: None,
+            tail: None,
+            hints: Vec::new(),
+        }
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Says where in the user's input it is.
+    #[must_use]
+    pub fn at(mut self, excerpt: Excerpt) -> Self {
+        self.excerpt = Some(excerpt);
+        self
+    }
+
+    fn with_causes(mut self, error: &dyn std::error::Error) -> Self {
+        let mut next = error.source();
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            // An error that quotes its cause says all there is to say.
+            if !self.message.contains(&text) {
+                self.causes.push(text);
+            }
+            next = cause.source();
+        }
+        self
+    }
+
+    /// An I/O error on a path that the user named.
+    pub(crate) fn io(action: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
+        let class = match error.kind() {
+            std::io::ErrorKind::NotFound => Class::NotFound,
+            std::io::ErrorKind::PermissionDenied => Class::Denied,
+            _ => Class::Internal,
+        };
+        Self::new(class, format!("cannot {action} `{}`: {error}", path.display()))
+    }
+}
+
+impl From<ImageError> for Error {
+    fn from(error: ImageError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&ImageError> for Error {
+    fn from(error: &ImageError) -> Self {
+        let class = match error.kind {
+            ImageErrorKind::NotFound | ImageErrorKind::NoPlatform => Class::NotFound,
+            ImageErrorKind::Denied => Class::Denied,
+            ImageErrorKind::Unavailable => Class::Build,
+            ImageErrorKind::Corrupt => Class::Verification,
+        };
+        Self { hints: error.hints.clone(), ..Self::new(class, error.message.clone()).with_causes(error) }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        let denied = matches!(&error, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied);
+        let class = if denied { Class::Denied } else { Class::Internal };
+        let plain = Self::new(class, error.to_string()).with_causes(&error);
+        match denied {
+            true => plain
+                .hint("run as root, or choose a directory that you may write to with --root or GANTRY_ROOT"),
+            false => plain,
+        }
+    }
+}
+
+impl From<EngineError> for Error {
+    fn from(error: EngineError) -> Self {
+        let fault = error.fault.as_ref();
+        if let Fault::Image(error) = fault {
+            return Self::from(error);
+        }
+        let class = match fault {
+            Fault::Cancelled => Class::Cancelled,
+            Fault::NotPermitted { .. } => Class::Denied,
+            Fault::Sandbox(gantry_sandbox::Error::NotPermitted { .. }) => Class::Denied,
+            Fault::Store(_) | Fault::Graph(_) | Fault::Io { .. } => Class::Internal,
+            Fault::Unsupported(_) => Class::Usage,
+            _ => Class::Build,
+        };
+        let mut plain = Self::new(class, fault.to_string()).with_causes(fault);
+        match fault {
+            Fault::Step { tail, hint, .. } => {
+                plain.tail = Some(tail.clone()).filter(|tail| !tail.is_empty());
+                plain.hints.extend(hint.clone());
+            }
+            Fault::NotInSource { excluded: true, path, .. } => {
+                plain.hints.push(format!(
+                    "the ignore file excludes it; a line `!{}` would bring it back",
+                    path.trim_start_matches('/')
+                ));
+            }
+            Fault::NotInSource { excluded: false, .. } => {
+                plain
+                    .hints
+                    .push("paths are relative to the root of the source, and cannot leave it".to_owned());
+            }
+            Fault::Changed(_) => {
+                plain.hints.push("run the command again when nothing writes there".to_owned())
+            }
+            Fault::NoEmulator { hint, .. } => plain.hints.push(hint.clone()),
+            Fault::NotPermitted { hint, .. } => plain.hints.push(hint.clone()),
+            Fault::NoSuchUser { .. } => {
+                plain.hints.push("add it to the image first, or give a number instead of a name".to_owned());
+            }
+            _ => {}
+        }
+        plain
+    }
+}
+
+/// The error of a phase that publishes.
+pub(crate) fn publishing(error: &RegistryError) -> Error {
+    let class = match error.kind() {
+        ImageErrorKind::Denied => Class::Denied,
+        ImageErrorKind::Corrupt => Class::Verification,
+        _ => Class::Publish,
+    };
+    Error { hints: error.fault.hints(), ..Error::new(class, error.to_string()) }
+}
+
+/// The error of a Dockerfile, with its lines.
+pub(crate) fn of_dockerfile(error: dockerfile::Error, file: &str, text: &str) -> Error {
+    let excerpt = Excerpt { file: file.to_owned(), text: text.to_owned(), lines: error.lines };
+    Error { hints: error.hints, ..Error::new(Class::Usage, error.message).at(excerpt) }
+}

@@ -1,0 +1,156 @@
+//! Images as one file: OCI layouts, and what `docker load` reads.
+//!
+//! The file is written beside its destination and renamed when it is complete.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use gantry_oci::{Digest, Reference};
+use gantry_store::Store;
+use serde_json::json;
+
+use super::fetch_all;
+use super::layout;
+use crate::build::Image;
+use crate::error::{Class, Error};
+use crate::gantry::Gantry;
+use crate::request::Destination;
+
+/// Few, large writes.
+const WRITE_BUFFER: usize = 256 << 10;
+
+/// Writes an OCI layout.
+pub(crate) async fn oci(
+    gantry: &Gantry,
+    image: &Image,
+    names: &[Reference],
+    to: &Destination,
+) -> Result<(), Error> {
+    let files = vec![
+        ("oci-layout".to_owned(), layout::OCI_LAYOUT.to_vec()),
+        ("index.json".to_owned(), layout::index(image, names)),
+    ];
+    write(gantry, image, files, to).await
+}
+
+/// Writes an OCI layout that Docker engines of all ages can load: it has a `manifest.json`, too.
+pub(crate) async fn docker(
+    gantry: &Gantry,
+    image: &Image,
+    names: &[Reference],
+    to: &Destination,
+) -> Result<(), Error> {
+    let built = image.platforms.first().expect("an image has a platform");
+    let path = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
+    let manifest = json!([{
+        "Config": path(&built.report.config.digest),
+        "RepoTags": names.iter().filter(|name| name.tag().is_some()).map(Reference::familiar).collect::<Vec<_>>(),
+        "Layers": built.report.layers.iter().map(|layer| path(&layer.descriptor.digest)).collect::<Vec<_>>(),
+    }]);
+    let files = vec![
+        ("oci-layout".to_owned(), layout::OCI_LAYOUT.to_vec()),
+        ("index.json".to_owned(), layout::index(image, names)),
+        ("manifest.json".to_owned(), serde_json::to_vec(&manifest).expect("a manifest is plain data")),
+    ];
+    write(gantry, image, files, to).await
+}
+
+async fn write(
+    gantry: &Gantry,
+    image: &Image,
+    files: Vec<(String, Vec<u8>)>,
+    to: &Destination,
+) -> Result<(), Error> {
+    fetch_all(gantry, image).await?;
+    let (store, blobs) = (gantry.store().clone(), layout::blobs(image));
+    to_destination(to.clone(), move |out| {
+        let mut archive = tar::Builder::new(out);
+        append_directory(&mut archive, "blobs/")?;
+        append_directory(&mut archive, "blobs/sha256/")?;
+        for digest in &blobs {
+            append_blob(&mut archive, &store, digest)?;
+        }
+        for (name, bytes) in &files {
+            archive.append_data(&mut header(bytes.len() as u64, 0o644), name, bytes.as_slice())?;
+        }
+        archive.finish()
+    })
+    .await
+}
+
+fn append_blob(archive: &mut tar::Builder<&mut dyn Write>, store: &Store, digest: &Digest) -> io::Result<()> {
+    let file = File::open(store.blob_path(digest))?;
+    let size = file.metadata()?.len();
+    archive.append_data(&mut header(size, 0o444), format!("blobs/sha256/{}", digest.hex()), file)
+}
+
+fn append_directory(archive: &mut tar::Builder<&mut dyn Write>, path: &str) -> io::Result<()> {
+    let mut header = header(0, 0o755);
+    header.set_entry_type(tar::EntryType::Directory);
+    archive.append_data(&mut header, path, io::empty())
+}
+
+/// A header without anything that differs from run to run.
+fn header(size: u64, mode: u32) -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_size(size);
+    header.set_mode(mode);
+    header.set_mtime(0);
+    header
+}
+
+/// Gives `write` the destination, on a thread that may block.
+pub(crate) async fn to_destination(
+    to: Destination,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+) -> Result<(), Error> {
+    blocking(move || match to {
+        Destination::Stdout => {
+            let mut out = BufWriter::with_capacity(WRITE_BUFFER, io::stdout().lock());
+            write(&mut out).and_then(|()| out.flush()).map_err(|error| {
+                Error::new(Class::Internal, format!("cannot write to standard output: {error}"))
+            })
+        }
+        Destination::File(path) => {
+            let temporary = beside(&path);
+            let written = File::create(&temporary.0).and_then(|file| {
+                let mut out = BufWriter::with_capacity(WRITE_BUFFER, file);
+                write(&mut out)?;
+                out.flush()
+            });
+            written
+                .and_then(|()| fs::rename(&temporary.0, &path))
+                .map_err(|error| Error::io("write", &path, &error))
+        }
+    })
+    .await
+}
+
+/// A file that is removed unless it was renamed.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After the rename there is nothing of this name.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn beside(path: &std::path::Path) -> Temporary {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".part-{}", std::process::id()));
+    Temporary(path.with_file_name(name))
+}
+
+/// Runs blocking work on a thread for such.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(Error::new(Class::Cancelled, "stopped")),
+    }
+}

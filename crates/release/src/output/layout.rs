@@ -1,0 +1,70 @@
+//! An image as an OCI layout: which blobs it has, and its `index.json`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use gantry_oci::{Descriptor, Digest, Index, Reference};
+
+use super::fetch_all;
+use crate::build::Image;
+use crate::error::Error;
+use crate::gantry::Gantry;
+
+/// The content of the file `oci-layout`.
+pub(crate) const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// All blobs of an image, once each.
+pub(crate) fn blobs(image: &Image) -> Vec<Digest> {
+    let mut blobs = BTreeSet::from([image.root.digest]);
+    for built in &image.platforms {
+        blobs.extend([built.report.manifest.digest, built.report.config.digest]);
+        blobs.extend(built.report.layers.iter().map(|layer| layer.descriptor.digest));
+    }
+    blobs.into_iter().collect()
+}
+
+/// The layout's `index.json`: one entry per name, or one without a name.
+pub(crate) fn index(image: &Image, names: &[Reference]) -> Vec<u8> {
+    let named = names.iter().map(|name| {
+        let mut entry: Descriptor = image.root.clone();
+        // BuildKit writes both; tools look for either.
+        entry.annotations.insert("io.containerd.image.name".to_owned(), name.to_string());
+        let tag = name.tag().unwrap_or("latest").to_owned();
+        entry.annotations.insert("org.opencontainers.image.ref.name".to_owned(), tag);
+        entry
+    });
+    let entries: Vec<_> = if names.is_empty() { vec![image.root.clone()] } else { named.collect() };
+    serde_json::to_vec(&Index::new(entries)).expect("an index is plain data")
+}
+
+/// Writes the layout as a directory. Blobs that are there already stay.
+pub(crate) async fn directory(
+    gantry: &Gantry,
+    image: &Image,
+    names: &[Reference],
+    path: &Path,
+) -> Result<(), Error> {
+    fetch_all(gantry, image).await?;
+    let (store, path) = (gantry.store().clone(), path.to_owned());
+    let (blobs, index) = (blobs(image), index(image, names));
+    super::archive::blocking(move || {
+        let directory = path.join("blobs/sha256");
+        fs::create_dir_all(&directory).map_err(|error| Error::io("create", &directory, &error))?;
+        for digest in blobs {
+            let target = directory.join(digest.hex());
+            if !target.exists() {
+                let temporary = target.with_extension("part");
+                fs::copy(store.blob_path(&digest), &temporary)
+                    .and_then(|_| fs::rename(&temporary, &target))
+                    .map_err(|error| Error::io("write", &target, &error))?;
+            }
+        }
+        for (name, bytes) in [("oci-layout", OCI_LAYOUT), ("index.json", &index)] {
+            let target = path.join(name);
+            fs::write(&target, bytes).map_err(|error| Error::io("write", &target, &error))?;
+        }
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,90 @@
+//! From text to graphs: the Dockerfile converted for each platform, with the images that it names resolved.
+//!
+//! A conversion says which images it has to know; they are resolved at once, and it is tried again. A tag is resolved
+//! once for the command: all platforms and all retries use the digest that it had.
+
+use gantry_dockerfile::{
+    CachePolicy, Conversion, Converted, ImageInfo, ImageRequest, Images, Options, ResolveMode, convert,
+};
+use gantry_oci::{ImageConfig, ImagePort, Platform};
+
+use crate::context::Input;
+use crate::error::{Class, Error, Excerpt, of_dockerfile};
+use crate::request::{BuildRequest, CacheUse};
+
+/// Triggers of an image may name further images, and theirs again. Nobody means to go deeper.
+const MAX_ROUNDS: usize = 32;
+
+/// Converts the input for one platform.
+pub(crate) async fn plan(
+    images: &dyn ImagePort,
+    input: &Input,
+    request: &BuildRequest,
+    platform: &Platform,
+) -> Result<Converted, Error> {
+    let options = options(input, request, platform);
+    let mut known = Images::default();
+    for _ in 0..MAX_ROUNDS {
+        let conversion = convert(input.text.as_bytes(), &options, &known);
+        match conversion.map_err(|error| of_dockerfile(error, &input.name, &input.text))? {
+            Conversion::Done(converted) => return Ok(*converted),
+            Conversion::NeedsImages(wanted) => {
+                let resolved = wanted.iter().map(|wanted| resolve(images, input, wanted));
+                let resolved = futures_util::future::try_join_all(resolved).await?;
+                for (wanted, info) in wanted.into_iter().zip(resolved) {
+                    known.insert(wanted.reference, wanted.platform, info);
+                }
+            }
+        }
+    }
+    let message =
+        format!("the triggers of base images name further images more than {MAX_ROUNDS} levels deep");
+    Err(Error::new(Class::Usage, message))
+}
+
+fn options(input: &Input, request: &BuildRequest, platform: &Platform) -> Options {
+    Options {
+        filename: input.name.clone(),
+        target: request.target.clone(),
+        build_args: request.build_args.clone(),
+        labels: request.labels.clone(),
+        cache: match request.cache {
+            CacheUse::Use => CachePolicy::Use,
+            CacheUse::Ignore => CachePolicy::Ignore,
+        },
+        pull: if request.pull { ResolveMode::Pull } else { ResolveMode::Default },
+        exclude: input.exclude.clone(),
+        multi_platform: request.platforms.len() > 1,
+        ..Options::new(platform.clone(), Platform::host())
+    }
+}
+
+async fn resolve(images: &dyn ImagePort, input: &Input, wanted: &ImageRequest) -> Result<ImageInfo, Error> {
+    let excerpt =
+        || Excerpt { file: input.name.clone(), text: input.text.clone(), lines: wanted.lines.clone() };
+    let resolved = images.resolve(&wanted.reference, &wanted.platform).await;
+    let resolved = resolved.map_err(|error| Error::from(error).at(excerpt()))?;
+    let config: ImageConfig = serde_json::from_slice(&resolved.config).map_err(|error| {
+        let message = format!("the config of `{}` cannot be read: {error}", wanted.reference.familiar());
+        Error::new(Class::Verification, message).at(excerpt())
+    })?;
+    check_platform(wanted, &config).map_err(|error| error.at(excerpt()))?;
+    let digest = *resolved.reference.digest().expect("a resolved image has a digest");
+    Ok(ImageInfo { digest, config })
+}
+
+/// Refuses a base that is for another platform than its index says: everything built on it would be, too.
+fn check_platform(wanted: &ImageRequest, config: &ImageConfig) -> Result<(), Error> {
+    match config.platform() {
+        Some(found) if wanted.platform.accepts(&found).is_none() => {
+            let message = format!(
+                "`{}` is listed for {} but is an image for {found}",
+                wanted.reference.familiar(),
+                wanted.platform
+            );
+            Err(Error::new(Class::Verification, message)
+                .hint("whoever published the image mixed up its platforms: use another tag or digest"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,226 @@
+//! Publishing: blobs, then manifests by digest, then the index by digest; then all of it read back; then tags.
+//!
+//! A tag is a promise, so [`tag`] is the one function that writes one, and it takes a [`Proof`]: a value that only
+//! reading back can make. Everything before it is named by digest and harmless: a publish that dies half-way leaves
+//! unreferenced content and no changed tag.
+
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use gantry_engine::ExportedLayer;
+use gantry_oci::{Descriptor, Digest, Document, ImageConfig, Platform, Reference};
+
+use crate::build::{Built, Image};
+use crate::error::{Class, Error, publishing};
+use crate::events::{Events, Step};
+use crate::gantry::Gantry;
+
+/// Blobs on their way at once. A registry's own limits are the client's business; this bounds open files and buffers.
+const UPLOADS_AT_ONCE: usize = 6;
+
+/// Publishes an image under these names and returns them.
+pub(crate) async fn publish(
+    gantry: &Gantry,
+    image: &Image,
+    names: &[Reference],
+    events: &dyn Events,
+) -> Result<Vec<Reference>, Error> {
+    let mut repositories: BTreeMap<String, Vec<&Reference>> = BTreeMap::new();
+    for name in names {
+        repositories.entry(name.name()).or_default().push(name);
+    }
+    // All repositories have the image, proven, before the first tag of any moves.
+    let mut proven = Vec::new();
+    for (repository, names) in &repositories {
+        let step = Step::begin(events, format!("[publish] {repository}"));
+        match upload_and_prove(gantry, image, names[0], &step).await {
+            Ok(proof) => {
+                step.done();
+                proven.push((proof, names));
+            }
+            Err(error) => {
+                step.failed(error.to_string());
+                return Err(error);
+            }
+        }
+    }
+    let mut tags = Vec::new();
+    for (proof, names) in proven {
+        for name in names {
+            tag(gantry, name, &proof).await?;
+            tags.push((*name).clone());
+        }
+    }
+    Ok(tags)
+}
+
+async fn upload_and_prove(
+    gantry: &Gantry,
+    image: &Image,
+    name: &Reference,
+    step: &Step<'_>,
+) -> Result<Proof, Error> {
+    upload(gantry, image, name, step).await?;
+    step.say(format!("pushed {}", image.root.digest));
+    let proof = prove(gantry, image, name).await?;
+    step.say(format!("verified {} by reading it back", image.root.digest));
+    Ok(proof)
+}
+
+/// Uploads everything that the repository lacks, named by digest.
+async fn upload(gantry: &Gantry, image: &Image, name: &Reference, step: &Step<'_>) -> Result<(), Error> {
+    let mut layers: BTreeMap<Digest, &ExportedLayer> = BTreeMap::new();
+    for layer in image.platforms.iter().flat_map(|built| &built.layers) {
+        layers.insert(layer.blob.descriptor.digest, layer);
+    }
+    stream::iter(layers.into_values().map(|layer| push_layer(gantry, layer, name, step)))
+        .buffer_unordered(UPLOADS_AT_ONCE)
+        .try_collect::<Vec<()>>()
+        .await?;
+    let configs = image.platforms.iter().map(|built| &built.report.config);
+    futures_util::future::try_join_all(configs.map(|config| push_blob(gantry, config, name, None))).await?;
+    let manifests = image.platforms.iter().map(|built| &built.report.manifest);
+    futures_util::future::try_join_all(manifests.map(|manifest| push_manifest(gantry, manifest, name)))
+        .await?;
+    match image.platforms.len() {
+        1 => Ok(()),
+        _ => push_manifest(gantry, &image.root, name).await,
+    }
+}
+
+async fn push_layer(
+    gantry: &Gantry,
+    layer: &ExportedLayer,
+    name: &Reference,
+    step: &Step<'_>,
+) -> Result<(), Error> {
+    let blob = &layer.blob;
+    gantry.engine.fetch_layer(blob).await?;
+    // A base layer of the same registry need not be sent: it can be mounted.
+    let origin = blob.origin.as_deref().and_then(|origin| origin.parse::<Reference>().ok());
+    let mount =
+        origin.filter(|origin| origin.host() == name.host() && origin.repository() != name.repository());
+    let sent = push_blob(gantry, &blob.descriptor, name, mount.as_ref().map(Reference::repository)).await?;
+    if sent > 0 {
+        step.say(format!("{} sent, {sent} bytes", blob.descriptor.digest));
+    }
+    Ok(())
+}
+
+async fn push_blob(
+    gantry: &Gantry,
+    blob: &Descriptor,
+    name: &Reference,
+    mount: Option<&str>,
+) -> Result<u64, Error> {
+    let source = gantry.store().blob_source(&blob.digest)?;
+    let uploaded =
+        gantry.registry.push_blob(name, &source, mount).await.map_err(|error| publishing(&error))?;
+    Ok(match uploaded {
+        gantry_registry::Uploaded::Sent(bytes) => bytes,
+        _ => 0,
+    })
+}
+
+async fn push_manifest(gantry: &Gantry, manifest: &Descriptor, name: &Reference) -> Result<(), Error> {
+    let bytes = gantry.store().read_blob(&manifest.digest)?;
+    let pushed = gantry.registry.push_manifest_by_digest(name, &manifest.media_type, &bytes).await;
+    pushed.map(|_| ()).map_err(|error| publishing(&error))
+}
+
+/// Says that a repository has a whole image: its root document, every manifest, config and layer that it names, for
+/// exactly the platforms that were built. Only [`prove`] makes one.
+#[derive(Debug)]
+struct Proof {
+    repository: String,
+    media_type: String,
+    root: Vec<u8>,
+}
+
+/// Reads everything back by digest.
+async fn prove(gantry: &Gantry, image: &Image, name: &Reference) -> Result<Proof, Error> {
+    let read = |digest: Digest| async move {
+        let resolved = gantry.registry.manifest(name, &digest).await.map_err(|error| publishing(&error))?;
+        Ok::<_, Error>(resolved.bytes)
+    };
+    let root = read(image.root.digest).await?;
+    let listed = platforms_of(&root, image)?;
+    let built: Vec<(Platform, Digest)> = image
+        .platforms
+        .iter()
+        .map(|built| (built.report.platform.clone(), built.report.manifest.digest))
+        .collect();
+    if listed != built {
+        let message =
+            format!("{}@{} does not list the platforms that were built", name.name(), image.root.digest);
+        return Err(Error::new(Class::Verification, message));
+    }
+    let parts = image.platforms.iter().map(|built| async move {
+        read(built.report.manifest.digest).await?;
+        prove_platform(gantry, built, name).await
+    });
+    futures_util::future::try_join_all(parts).await?;
+    Ok(Proof { repository: name.name(), media_type: image.root.media_type.clone(), root })
+}
+
+/// The platforms and manifests that the root document lists.
+fn platforms_of(root: &[u8], image: &Image) -> Result<Vec<(Platform, Digest)>, Error> {
+    let invalid =
+        |error: String| Error::new(Class::Verification, format!("what was read back is invalid: {error}"));
+    match Document::parse(root, Some(&image.root.media_type)).map_err(|error| invalid(error.to_string()))? {
+        Document::Index(index) => {
+            let entry = |entry: Descriptor| entry.platform.map(|platform| (platform, entry.digest));
+            index
+                .manifests
+                .into_iter()
+                .map(entry)
+                .collect::<Option<_>>()
+                .ok_or_else(|| invalid("an entry has no platform".to_owned()))
+        }
+        Document::Manifest(_) => Ok(image
+            .platforms
+            .iter()
+            .map(|built| (built.report.platform.clone(), image.root.digest))
+            .collect()),
+    }
+}
+
+/// The config is read and checked, the layers are asked for.
+async fn prove_platform(gantry: &Gantry, built: &Built, name: &Reference) -> Result<(), Error> {
+    let mut bytes = Vec::new();
+    let fetched = gantry.registry.fetch_blob(name, &built.report.config, &mut bytes).await;
+    fetched.map_err(|error| publishing(&error))?;
+    let config: ImageConfig = serde_json::from_slice(&bytes).map_err(|error| {
+        Error::new(
+            Class::Verification,
+            format!("the config of {} cannot be read back: {error}", built.report.platform),
+        )
+    })?;
+    if config.platform().as_ref() != Some(&built.report.platform) {
+        let message =
+            format!("the config for {} says that it is for another platform", built.report.platform);
+        return Err(Error::new(Class::Verification, message));
+    }
+    let layers = built.report.layers.iter().map(|layer| async move {
+        let digest = layer.descriptor.digest;
+        match gantry.registry.blob_exists(name, &digest).await.map_err(|error| publishing(&error))? {
+            true => Ok(()),
+            false => Err(Error::new(
+                Class::Verification,
+                format!("{} lost layer {digest} after it was pushed", name.name()),
+            )),
+        }
+    });
+    futures_util::future::try_join_all(layers).await.map(|_| ())
+}
+
+/// Points a tag at an image that was proven to be there.
+async fn tag(gantry: &Gantry, name: &Reference, proof: &Proof) -> Result<(), Error> {
+    debug_assert_eq!(name.name(), proof.repository, "a proof holds for its repository");
+    if name.tag().is_none() {
+        // A name with only a digest has nothing to move.
+        return Ok(());
+    }
+    let tagged = gantry.registry.push_tag(name, &proof.media_type, &proof.root).await;
+    tagged.map(|_| ()).map_err(|error| publishing(&error))
+}

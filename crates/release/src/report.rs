@@ -1,0 +1,46 @@
+//! What came of a build, for people's scripts.
+
+use gantry_oci::{Descriptor, Digest, Platform, Reference};
+
+/// A finished build.
+#[derive(Debug, Clone)]
+pub struct BuildReport {
+    /// The index, or the manifest of a build for one platform.
+    pub root: Descriptor,
+    /// One entry per platform, in the order of the request.
+    pub platforms: Vec<PlatformReport>,
+    /// The tags that were written.
+    pub tags: Vec<Reference>,
+}
+
+/// What was built for one platform.
+#[derive(Debug, Clone)]
+pub struct PlatformReport {
+    /// The platform.
+    pub platform: Platform,
+    /// Its manifest.
+    pub manifest: Descriptor,
+    /// Its config.
+    pub config: Descriptor,
+    /// Its layers, bottom first.
+    pub layers: Vec<LayerReport>,
+}
+
+/// One layer.
+#[derive(Debug, Clone)]
+pub struct LayerReport {
+    /// The blob.
+    pub descriptor: Descriptor,
+    /// The digest of the uncompressed archive.
+    pub diff_id: Digest,
+}
+
+impl BuildReport {
+    /// What Docker calls the image's id: the config's digest for one platform, the index's for several.
+    pub fn image_id(&self) -> Digest {
+        match self.platforms.as_slice() {
+            [one] => one.config.digest,
+            _ => self.root.digest,
+        }
+    }
+}

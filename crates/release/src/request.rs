@@ -1,0 +1,79 @@
+//! What a build is asked to do.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use gantry_oci::{Platform, Reference};
+
+/// One build: one Dockerfile, any number of platforms.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The build context.
+    pub context: PathBuf,
+    /// Where the Dockerfile is.
+    pub dockerfile: Dockerfile,
+    /// The stage to build; the last one if none is named.
+    pub target: Option<String>,
+    /// The platforms; the host's if none is named.
+    pub platforms: Vec<Platform>,
+    /// `--build-arg`.
+    pub build_args: BTreeMap<String, String>,
+    /// `--label`.
+    pub labels: BTreeMap<String, String>,
+    /// `--tag`.
+    pub tags: Vec<Reference>,
+    /// What to do with the result.
+    pub outputs: Vec<Output>,
+    /// Whether earlier results may be used.
+    pub cache: CacheUse,
+    /// Whether `FROM` always asks the registry (`--pull`). Tags are always resolved there; see `Registry`.
+    pub pull: bool,
+}
+
+/// Where a Dockerfile comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dockerfile {
+    /// `Dockerfile`, or `dockerfile`, in the context.
+    InContext,
+    /// This file.
+    File(PathBuf),
+    /// This text, read from standard input.
+    Text(String),
+}
+
+/// Whether results of earlier builds may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheUse {
+    /// Yes.
+    Use,
+    /// No: every step runs (`--no-cache`). Its results are kept for later builds all the same.
+    Ignore,
+}
+
+/// What to do with the result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Publish under these names, besides the request's tags, which count for every output of this kind.
+    Push(Vec<Reference>),
+    /// Keep it in the local store, named in its `index.json`.
+    Keep(Vec<Reference>),
+    /// An OCI layout, as one archive.
+    OciArchive(Destination),
+    /// An OCI layout, as a directory.
+    OciDirectory(PathBuf),
+    /// An archive that `docker load` reads.
+    DockerArchive(Destination),
+    /// The file system as one archive.
+    Tar(Destination),
+    /// The file system as files.
+    Local(PathBuf),
+}
+
+/// Where an archive goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// To this file, which appears when it is complete.
+    File(PathBuf),
+    /// To standard output.
+    Stdout,
+}
