@@ -1,0 +1,130 @@
+//! The command line: names, values and help of all flags, as `docker buildx` has them.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::exit;
+
+/// Builds, verifies and publishes multi-architecture container images, without a daemon.
+#[derive(Debug, Parser)]
+#[command(name = "gantry", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 build failed, 2 usage or configuration, 3 not allowed, 4 not found, \
+5 verification failed, 6 publish failed, 10 internal error, 128+n ended by signal n";
+
+/// Flags of all commands.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Directory in which results are kept
+    /// [default: /var/lib/gantry for root, else $XDG_DATA_HOME/gantry]
+    #[arg(long, global = true, env = "GANTRY_ROOT", value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// Registry that speaks plain HTTP (those on loopback do without this)
+    #[arg(long, global = true, value_name = "HOST[:PORT]")]
+    pub(crate) plain_http: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build an image from a Dockerfile, for one or several platforms
+    Build(Box<Build>),
+}
+
+/// Flags of `gantry build`.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
+pub(crate) struct Build {
+    /// Name of the Dockerfile (`-` for standard input) [default: CONTEXT/Dockerfile]
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) file: Option<String>,
+    /// Name for the image, `registry/name:tag`
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) tag: Vec<String>,
+    /// Platforms to build for, `linux/amd64,linux/arm64`
+    #[arg(long, value_delimiter = ',', value_name = "PLATFORM")]
+    pub(crate) platform: Vec<String>,
+    /// Build-time variable; without a value, it is taken from the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub(crate) build_arg: Vec<String>,
+    /// Stage to build [default: the last]
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// Label of the image
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) label: Vec<String>,
+    /// Push the image under its names: short for --output type=registry
+    #[arg(long)]
+    pub(crate) push: bool,
+    /// What to do with the result: type=oci|docker|tar|local|image|registry[,dest=PATH][,name=NAME][,push=true];
+    /// a bare path is short for type=local,dest=PATH, and `-` for type=tar,dest=-
+    #[arg(short, long, value_name = "SPEC")]
+    pub(crate) output: Vec<String>,
+    /// Run every step, whatever earlier builds left
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Ask the registry for every base image (always done; accepted for compatibility)
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// Write digests of the result to this file, as JSON
+    #[arg(long, value_name = "PATH")]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Write the image's id to this file
+    #[arg(long, value_name = "PATH")]
+    pub(crate) iidfile: Option<PathBuf>,
+    /// How to show progress
+    #[arg(long, value_enum, default_value_t = ProgressMode::Auto, env = "BUILDKIT_PROGRESS")]
+    pub(crate) progress: ProgressMode,
+    /// Show no progress, and print the image's id
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Directory with the files that the Dockerfile copies
+    #[arg(value_name = "CONTEXT")]
+    pub(crate) context: String,
+}
+
+/// How to show progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressMode {
+    /// `tty` on a terminal, else `plain`
+    Auto,
+    /// Lines that change
+    Tty,
+    /// Lines that stay
+    Plain,
+    /// One JSON object per line, as BuildKit writes it
+    Rawjson,
+    /// Nothing
+    Quiet,
+}
+
+/// Shows what is wrong with the command line, or the help that was asked for.
+pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
+    // clap chooses the stream: help goes to standard output, errors to standard error.
+    let shown = error.print();
+    match (error.use_stderr(), shown) {
+        (true, _) => ExitCode::from(exit::USAGE),
+        (false, Ok(())) => std::io::stdout().flush().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
+        (false, Err(_)) => ExitCode::FAILURE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

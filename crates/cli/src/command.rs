@@ -1,0 +1,3 @@
+//! The commands, one file each: flags to a request, the use case, its result.
+
+pub(crate) mod build;

@@ -1,0 +1,160 @@
+//! `gantry build`
+
+use std::env;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use gantry_oci::{Platform, Reference};
+use gantry_release::{BuildReport, BuildRequest, CacheUse, Class, Dockerfile, Error, Gantry, Output, build};
+
+use crate::args::{Build, Global, ProgressMode};
+use crate::failure::usage;
+use crate::progress::{self, Display};
+use crate::signals::Signals;
+use crate::{config, exit, metadata, output_spec};
+
+/// Runs the command.
+pub(crate) async fn run(global: &Global, args: &Build) -> Result<ExitCode, Error> {
+    let request = request(args)?;
+    let names = request.tags.clone();
+    let gantry = Gantry::open(config::settings(global)?)?;
+    let signals = Signals::watch()?;
+    let display = Arc::new(display(args));
+    let built = build(&gantry, request, Arc::clone(&display) as _, signals.cancel.clone()).await;
+    display.finish(built.is_ok());
+    match (built, signals.received()) {
+        (Ok(report), _) => {
+            record(args, &report, &names)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        // Whatever broke then broke because it was stopped.
+        (Err(_), Some(signal)) => Ok(exit::of_signal(signal)),
+        (Err(error), None) => Err(error),
+    }
+}
+
+fn display(args: &Build) -> Display {
+    match args.quiet {
+        true => progress::start(ProgressMode::Quiet),
+        false => progress::start(args.progress),
+    }
+}
+
+/// Writes what scripts read. The result is there by now, so a failure says so.
+fn record(args: &Build, report: &BuildReport, names: &[Reference]) -> Result<(), Error> {
+    if let Some(path) = &args.metadata_file {
+        metadata::write(path, report, names)?;
+    }
+    if let Some(path) = &args.iidfile {
+        metadata::write_image_id(path, report)?;
+    }
+    if args.quiet {
+        writeln!(std::io::stdout(), "{}", report.image_id()).map_err(|error| {
+            Error::new(Class::Internal, format!("cannot write to standard output: {error}"))
+        })?;
+    }
+    Ok(())
+}
+
+fn request(args: &Build) -> Result<BuildRequest, Error> {
+    let mut outputs =
+        args.output.iter().map(|spec| output_spec::parse(spec)).collect::<Result<Vec<_>, _>>()?;
+    if args.push {
+        outputs.push(Output::Push(Vec::new()));
+    }
+    if outputs.is_empty() {
+        outputs.push(Output::Keep(Vec::new()));
+    }
+    Ok(BuildRequest {
+        context: context(&args.context)?,
+        dockerfile: dockerfile(args.file.as_deref())?,
+        target: args.target.clone(),
+        platforms: args.platform.iter().map(|text| platform(text)).collect::<Result<_, _>>()?,
+        build_args: args
+            .build_arg
+            .iter()
+            .filter_map(|text| build_arg(text).transpose())
+            .collect::<Result<_, _>>()?,
+        labels: args.label.iter().map(|text| label(text)).collect::<Result<_, _>>()?,
+        tags: args.tag.iter().map(|text| tag(text)).collect::<Result<_, _>>()?,
+        outputs,
+        cache: if args.no_cache { CacheUse::Ignore } else { CacheUse::Use },
+        pull: args.pull,
+    })
+}
+
+fn context(text: &str) -> Result<PathBuf, Error> {
+    let is_remote = text == "-" || text.contains("://") || text.starts_with("git@");
+    if is_remote && !Path::new(text).exists() {
+        return Err(usage(format!("the context `{text}` is not a directory"))
+            .hint("gantry builds from local directories; fetch or unpack it first"));
+    }
+    Ok(PathBuf::from(text))
+}
+
+fn dockerfile(file: Option<&str>) -> Result<Dockerfile, Error> {
+    match file {
+        None => Ok(Dockerfile::InContext),
+        Some("-") => {
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .map_err(|error| usage(format!("cannot read the Dockerfile from standard input: {error}")))?;
+            Ok(Dockerfile::Text(text))
+        }
+        Some(path) => Ok(Dockerfile::File(PathBuf::from(path))),
+    }
+}
+
+fn platform(text: &str) -> Result<Platform, Error> {
+    text.parse().map_err(|error| usage(format!("--platform: {error}")))
+}
+
+fn tag(text: &str) -> Result<Reference, Error> {
+    let reference: Reference = text.parse().map_err(|error| usage(format!("--tag: {error}")))?;
+    match reference.digest() {
+        None => Ok(reference),
+        Some(_) => Err(usage(format!("--tag: `{text}` has a digest, which only the result can have"))),
+    }
+}
+
+/// A variable without a value is the environment's, or is left out.
+fn build_arg(text: &str) -> Result<Option<(String, String)>, Error> {
+    match text.split_once('=') {
+        Some(("", _)) | None if text.is_empty() || text.starts_with('=') => {
+            Err(usage(format!("--build-arg `{text}` has no name")))
+        }
+        Some((name, value)) => Ok(Some((name.to_owned(), value.to_owned()))),
+        None => Ok(env::var(text).ok().map(|value| (text.to_owned(), value))),
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), Error> {
+    match text.split_once('=') {
+        Some(("", _)) => Err(usage(format!("--label `{text}` has no name"))),
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None if text.is_empty() => Err(usage("--label is empty")),
+        None => Ok((text.to_owned(), String::new())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn build_args() {
+        let some = |name: &str, value: &str| Some((name.to_owned(), value.to_owned()));
+        assert_eq!(build_arg("A=b=c").unwrap(), some("A", "b=c"));
+        assert_eq!(build_arg("A=").unwrap(), some("A", ""));
+        assert_eq!(build_arg("A_VARIABLE_THAT_NOBODY_SETS").unwrap(), None);
+        assert!(build_arg("=x").is_err() && build_arg("").is_err());
+        let collected: BTreeMap<String, String> =
+            [build_arg("A=1"), build_arg("A=2")].into_iter().flatten().flatten().collect();
+        assert_eq!(collected["A"], "2", "the last one counts");
+    }
+}

@@ -1,0 +1,64 @@
+//! The files that scripts read: `--metadata-file` with buildx's keys and ours, and `--iidfile`.
+//!
+//! ```json
+//! { "containerimage.digest": "sha256:…",          of the index, or of the manifest of one platform
+//!   "containerimage.descriptor": {…},
+//!   "containerimage.config.digest": "sha256:…",   one platform only
+//!   "image.name": "a:1,b:1",
+//!   "gantry.platforms": { "linux/amd64": { "manifest": "sha256:…", "config": "sha256:…",
+//!                                          "layers": [{ "digest", "size", "mediaType", "diffId" }] } } }
+//! ```
+
+use std::fs;
+use std::path::Path;
+
+use gantry_oci::Reference;
+use gantry_release::{BuildReport, Class, Error};
+use serde_json::{Map, Value, json};
+
+/// Writes the metadata file.
+pub(crate) fn write(path: &Path, report: &BuildReport, names: &[Reference]) -> Result<(), Error> {
+    let mut text = serde_json::to_string_pretty(&document(report, names)).expect("metadata is plain data");
+    text.push('\n');
+    replace(path, &text)
+}
+
+/// Writes the image's id.
+pub(crate) fn write_image_id(path: &Path, report: &BuildReport) -> Result<(), Error> {
+    replace(path, &report.image_id().to_string())
+}
+
+fn document(report: &BuildReport, names: &[Reference]) -> Value {
+    let mut document = Map::new();
+    if let [one] = report.platforms.as_slice() {
+        document.insert("containerimage.config.digest".to_owned(), json!(one.config.digest));
+    }
+    document.insert("containerimage.descriptor".to_owned(), json!(report.root));
+    document.insert("containerimage.digest".to_owned(), json!(report.root.digest));
+    if !names.is_empty() {
+        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        document.insert("image.name".to_owned(), json!(names.join(",")));
+    }
+    let mut platforms = Map::new();
+    for platform in &report.platforms {
+        let layers = platform.layers.iter().map(|layer| {
+            let descriptor = &layer.descriptor;
+            json!({ "digest": descriptor.digest, "size": descriptor.size, "mediaType": descriptor.media_type, "diffId": layer.diff_id })
+        });
+        let layers: Vec<Value> = layers.collect();
+        let entry = json!({ "manifest": platform.manifest.digest, "config": platform.config.digest, "layers": layers });
+        platforms.insert(platform.platform.to_string(), entry);
+    }
+    document.insert("gantry.platforms".to_owned(), Value::Object(platforms));
+    Value::Object(document)
+}
+
+/// Replaces a file at once, so that a reader never sees half of it.
+fn replace(path: &Path, text: &str) -> Result<(), Error> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".part-{}", std::process::id()));
+    let temporary = path.with_file_name(name);
+    fs::write(&temporary, text)
+        .and_then(|()| fs::rename(&temporary, path))
+        .map_err(|error| Error::new(Class::Internal, format!("cannot write `{}`: {error}", path.display())))
+}

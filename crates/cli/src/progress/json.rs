@@ -1,0 +1,79 @@
+//! One JSON object per line, in the shape of BuildKit's `SolveStatus` (`docker buildx build --progress rawjson`).
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use gantry_llb::{LogStream, Outcome, ProgressEvent};
+use gantry_oci::Digest;
+use gantry_release::Event;
+use serde_json::{Value, json};
+
+use super::{Moment, View};
+
+/// Writes objects.
+pub(super) struct Json {
+    out: Box<dyn Write + Send>,
+    /// Name and start of each vertex: later objects repeat them.
+    started: HashMap<Digest, (String, String)>,
+}
+
+impl Json {
+    pub(super) fn new(out: Box<dyn Write + Send>) -> Self {
+        Self { out, started: HashMap::new() }
+    }
+
+    fn object(&mut self, event: &ProgressEvent, now: Moment) -> Value {
+        let clock = now.clock.to_string();
+        match event {
+            ProgressEvent::Started { vertex, name, .. } => {
+                self.started.insert(*vertex, (name.clone(), clock.clone()));
+                json!({ "vertexes": [{ "digest": vertex, "name": name, "started": clock }] })
+            }
+            ProgressEvent::Ended { vertex, outcome } => {
+                let (name, started) = self.started.get(vertex).cloned().unwrap_or_default();
+                let mut object =
+                    json!({ "digest": vertex, "name": name, "started": started, "completed": clock });
+                match outcome {
+                    Outcome::Cached => object["cached"] = json!(true),
+                    Outcome::Failed(message) => object["error"] = json!(message),
+                    Outcome::Cancelled => object["error"] = json!("canceled"),
+                    Outcome::Done => {}
+                }
+                json!({ "vertexes": [object] })
+            }
+            ProgressEvent::Status { vertex, id, current, total } => json!({ "statuses": [{
+                "vertex": vertex, "id": id, "current": current, "total": total.unwrap_or(0), "timestamp": clock }] }),
+            ProgressEvent::Log { vertex, stream, data } => {
+                let stream = match stream {
+                    LogStream::Stdout => 1,
+                    LogStream::Stderr => 2,
+                };
+                let data = BASE64_STANDARD.encode(data);
+                json!({ "logs": [{ "vertex": vertex, "stream": stream, "data": data, "timestamp": clock }] })
+            }
+        }
+    }
+}
+
+impl View for Json {
+    fn event(&mut self, event: &Event, now: Moment) {
+        let object = match event {
+            Event::Progress(event) => self.object(event, now),
+            Event::Warning { message, hints } => {
+                json!({ "warnings": [{ "short": message, "detail": hints }] })
+            }
+            Event::Built { digest } => json!({ "gantry.built": digest }),
+            Event::Tagged { reference, digest } => {
+                json!({ "gantry.tagged": { "reference": reference.to_string(), "digest": digest } })
+            }
+            _ => return,
+        };
+        // A reader that went away is no reason to stop building.
+        let _ = writeln!(self.out, "{object}");
+    }
+
+    fn finish(&mut self, _: bool, _: Moment) {
+        let _ = self.out.flush();
+    }
+}
