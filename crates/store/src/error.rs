@@ -30,7 +30,9 @@ pub enum StoreError {
         source: rusqlite::Error,
     },
     /// Content that is not what it was announced to be.
-    #[error("content has digest {actual} and {size} bytes, but {expected} with {expected_size} bytes was announced")]
+    #[error(
+        "content has digest {actual} and {size} bytes, but {expected} with {expected_size} bytes was announced"
+    )]
     Mismatch {
         /// The announced digest.
         expected: Digest,

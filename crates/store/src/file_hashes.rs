@@ -40,6 +40,14 @@ impl FileIdentity {
     }
 }
 
+#[cfg(test)]
+impl FileIdentity {
+    /// An old state of some file.
+    pub(crate) fn for_test(inode: u64, size: u64, mtime: i128) -> Self {
+        Self { device: 0, inode, size, mtime, ctime: mtime }
+    }
+}
+
 /// Looks up and collects hashes; what was collected is written in one transaction by [`FileHashes::flush`].
 #[derive(Debug)]
 pub struct FileHashes<'a> {
@@ -93,7 +101,8 @@ impl FileHashes<'_> {
             transaction
                 .prepare_cached("INSERT OR REPLACE INTO file_hashes VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
                 .and_then(|mut insert| {
-                    let row = params![device, inode, size, stamp(file.mtime), stamp(file.ctime), digest.as_bytes()];
+                    let row =
+                        params![device, inode, size, stamp(file.mtime), stamp(file.ctime), digest.as_bytes()];
                     insert.execute(row)
                 })
                 .during("record a file's hash")?;

@@ -4,6 +4,7 @@
 //! ROOT/oci-layout, index.json   so that any OCI tool can read the blobs
 //! ROOT/blobs/sha256/HEX         content, immutable, verified when it entered
 //! ROOT/snapshots/ID/            one unpacked layer each, in overlay's format
+//! ROOT/cache-mounts/NAME/        directories of RUN --mount=type=cache
 //! ROOT/meta.db                  SQLite: results, layers, file hashes (see `records`)
 //! ROOT/locks/NAME               advisory locks of work in progress (see `lock`)
 //! ROOT/tmp/SESSION/             everything temporary of one process (see `session`)
@@ -30,3 +31,6 @@ pub use records::{LayerBlob, StepLayer};
 pub use session::TempDir;
 pub use snapshots::LayerId;
 pub use store::Store;
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,13 @@ impl Store {
     pub fn lock(&self, name: &str) -> Result<Lock, StoreError> {
         wait_for_lock(&self.root().join("locks").join(name))
     }
+
+    /// Takes the lock of this name if nobody holds it.
+    pub fn try_lock(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+        let path = self.root().join("locks").join(name);
+        let file = lock_file(&path, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(file.map(|file| Lock { path, _file: file }))
+    }
 }
 
 pub(crate) fn wait_for_lock(path: &Path) -> Result<Lock, StoreError> {
@@ -47,7 +54,8 @@ impl Drop for Lock {
 
 /// Opens and locks a lock file. `None` if it was removed meanwhile, or, for a non-blocking operation, is held.
 pub(crate) fn lock_file(path: &Path, operation: FlockOperation) -> Result<Option<File>, StoreError> {
-    let file = (OpenOptions::new().create(true).truncate(false).write(true).open(path)).at("open lock file", path)?;
+    let file = (OpenOptions::new().create(true).truncate(false).write(true).open(path))
+        .at("open lock file", path)?;
     match flock(&file, operation) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),

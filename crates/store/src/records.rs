@@ -66,7 +66,8 @@ pub(crate) fn open(root: &Path) -> Result<Connection, StoreError> {
     database.busy_timeout(BUSY_TIMEOUT).during("set the time-out")?;
     database.pragma_update(None, "journal_mode", "WAL").during("switch to WAL mode")?;
     database.pragma_update(None, "synchronous", "NORMAL").during("set the sync mode")?;
-    let found: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0)).during("read the format")?;
+    let found: i64 =
+        database.pragma_query_value(None, "user_version", |row| row.get(0)).during("read the format")?;
     match found {
         0 => {
             database.execute_batch(SCHEMA).during("create the tables")?;
@@ -77,7 +78,10 @@ pub(crate) fn open(root: &Path) -> Result<Connection, StoreError> {
     }
     let settled = now() - i64::try_from(SETTLED_AFTER.as_secs()).expect("minutes fit");
     database
-        .execute("UPDATE results SET boot = NULL WHERE boot = ?1 AND created < ?2", params![boot_id(), settled])
+        .execute(
+            "UPDATE results SET boot = NULL WHERE boot = ?1 AND created < ?2",
+            params![boot_id(), settled],
+        )
         .during("settle results")?;
     Ok(database)
 }
@@ -100,7 +104,10 @@ impl Store {
         let mut query = database
             .prepare_cached("SELECT value FROM results WHERE key = ?1 AND (boot IS NULL OR boot = ?2)")
             .during("prepare a query")?;
-        query.query_row(params![key.as_bytes(), boot_id()], |row| row.get(0)).optional().during("read a result")
+        query
+            .query_row(params![key.as_bytes(), boot_id()], |row| row.get(0))
+            .optional()
+            .during("read a result")
     }
 
     /// Records a result under several keys at once, replacing what was there.
@@ -134,8 +141,9 @@ impl Store {
     /// How a step made the layer. `None` for layers of images.
     pub fn step_layer(&self, layer: &LayerId) -> Result<Option<StepLayer>, StoreError> {
         let database = self.database();
-        let mut query =
-            database.prepare_cached("SELECT created, below FROM layers WHERE id = ?1").during("prepare a query")?;
+        let mut query = database
+            .prepare_cached("SELECT created, below FROM layers WHERE id = ?1")
+            .during("prepare a query")?;
         let row = query.query_row([layer.to_string()], |row| {
             let below: String = row.get(1)?;
             let below = below.split_whitespace().filter_map(|id| id.parse().ok()).collect();
@@ -155,8 +163,13 @@ impl Store {
         let row = query.query_row(params![layer.to_string(), compression_of(layer, compression)], |row| {
             let digest = |column: usize| {
                 let text: String = row.get(column)?;
-                text.parse::<Digest>()
-                    .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into()))
+                text.parse::<Digest>().map_err(|error| {
+                    rusqlite::Error::FromSqlConversionFailure(
+                        column,
+                        rusqlite::types::Type::Text,
+                        error.into(),
+                    )
+                })
             };
             let media_type: String = row.get(1)?;
             let size: i64 = row.get(3)?;
@@ -170,7 +183,12 @@ impl Store {
     }
 
     /// Records a layer's blob.
-    pub fn put_layer_blob(&self, layer: &LayerId, compression: &str, blob: &LayerBlob) -> Result<(), StoreError> {
+    pub fn put_layer_blob(
+        &self,
+        layer: &LayerId,
+        compression: &str,
+        blob: &LayerBlob,
+    ) -> Result<(), StoreError> {
         let database = self.database();
         let size = i64::try_from(blob.descriptor.size).unwrap_or(i64::MAX);
         database

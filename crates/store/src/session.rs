@@ -33,7 +33,9 @@ impl Session {
             let id = random_id();
             let lease_path = tmp.join(&id).with_extension(LEASE);
             // A reclaiming process may take the file for a dead session's before we lock it; then try another.
-            let Some(lease) = lock_file(&lease_path, FlockOperation::NonBlockingLockExclusive)? else { continue };
+            let Some(lease) = lock_file(&lease_path, FlockOperation::NonBlockingLockExclusive)? else {
+                continue;
+            };
             let directory = tmp.join(id);
             fs::create_dir(&directory).at("create", &directory)?;
             return Ok(Self { directory, lease_path, _lease: lease, counter: AtomicU64::new(0) });
@@ -97,7 +99,6 @@ impl TempDir {
     pub fn path(&self) -> &Path {
         self.path.as_deref().expect("the path is taken only when the value is consumed")
     }
-
 }
 
 impl Drop for TempDir {

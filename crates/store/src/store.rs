@@ -27,7 +27,7 @@ pub struct Store {
 impl Store {
     /// Opens the store at `root`, making it if it is not there, and removes what dead processes left in it.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        for directory in ["blobs/sha256", "snapshots", "locks", "tmp"] {
+        for directory in ["blobs/sha256", "snapshots", "cache-mounts", "locks", "tmp"] {
             let path = root.join(directory);
             // Images hold set-user-id programs and other people's secrets: nobody else may look in.
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).at("create", &path)?;
@@ -50,6 +50,11 @@ impl Store {
     /// The directory that holds everything.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Where the cache mount of this name is, or would be. Its content is the steps' own business.
+    pub fn cache_mount_path(&self, name: &str) -> PathBuf {
+        self.root.join("cache-mounts").join(name)
     }
 
     pub(crate) fn session(&self) -> &Session {
