@@ -51,6 +51,9 @@ pub enum Fault {
         /// Why not.
         reason: String,
     },
+    /// A directory is needed where there is something else.
+    #[error("a directory is needed at `{}`, but something else is there", .0.display())]
+    NotADirectory(PathBuf),
     /// A file of the context changed while it was being read.
     #[error("`{}` changed while it was being copied", .0.display())]
     Changed(PathBuf),

@@ -1,7 +1,10 @@
 //! RUN: one process over the parent's layers; what it wrote becomes the next layer.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::io::{PipeReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -14,17 +17,19 @@ use gantry_sandbox::{
 
 use crate::chain::LayerChain;
 use crate::engine::{Engine, Job};
-use crate::error::Fault;
+use crate::error::{At, Fault};
 use crate::images::blocking;
 use crate::mounts::Mounts;
 use crate::new_layer::NewLayer;
 use crate::output::Output;
 use crate::preflight::check_emulation;
 use crate::solver::platform_of;
-use crate::users;
+use crate::users::{self, Identity};
 
 /// The host name that steps see unless one is asked for; BuildKit's.
 const HOSTNAME: &str = "buildkitsandbox";
+/// What every step finds mounted; in a tree without them the step leaves the directories, as the reference does.
+const MOUNT_POINTS: [&str; 3] = ["dev", "proc", "sys"];
 /// Docker's default.
 const SHM_SIZE: u64 = 64 << 20;
 /// As many lines as explain a failure without hiding it.
@@ -57,7 +62,7 @@ impl ExecStep<'_> {
         let prepared = blocking(move || {
             let layer = NewLayer::start(&engine.store, &root)?;
             let overlay = layer.overlay(&engine.store);
-            let process = process(&meta, &overlay)?;
+            let process = prepare_root(&meta, &overlay)?;
             let spec = Spec {
                 root: overlay,
                 readonly_root,
@@ -165,12 +170,27 @@ impl ExecStep<'_> {
     }
 }
 
-fn process(meta: &pb::Meta, overlay: &Overlay) -> Result<Process, Fault> {
-    let tree = Tree::Layers(overlay.lower.clone());
-    let identity = match overlay.lower.is_empty() {
-        true => users::identity(&overlay.upper, &meta.user)?,
-        false => gantry_sandbox::with_trees(&[tree], |paths| users::identity(&paths[0], &meta.user))??,
+/// Looks into the tree that the process will have as its root.
+fn prepare_root(meta: &pb::Meta, overlay: &Overlay) -> Result<Process, Fault> {
+    let look = |root: &Path| -> Result<_, Fault> {
+        let missing = MOUNT_POINTS.into_iter().filter(|name| fs::symlink_metadata(root.join(name)).is_err());
+        Ok((users::identity(root, &meta.user)?, missing.collect::<Vec<_>>()))
     };
+    let (identity, missing) = match overlay.lower.is_empty() {
+        true => look(&overlay.upper)?,
+        false => {
+            gantry_sandbox::with_trees(&[Tree::Layers(overlay.lower.clone())], |paths| look(&paths[0]))??
+        }
+    };
+    for name in missing {
+        let path = overlay.upper.join(name);
+        fs::create_dir(&path).at("create", &path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).at("set the mode of", &path)?;
+    }
+    process(meta, identity)
+}
+
+fn process(meta: &pb::Meta, identity: Identity) -> Result<Process, Fault> {
     let mut env = meta.env.clone();
     if let Some(proxy) = &meta.proxy_env {
         add_proxies(&mut env, proxy);
@@ -211,7 +231,7 @@ fn with_network_files(mut mounts: Vec<Mount>, meta: &pb::Meta) -> Vec<Mount> {
     for host in &meta.extra_hosts {
         hosts.push_str(&format!("{}\t{}\n", host.ip, host.host));
     }
-    let resolv = std::fs::read("/etc/resolv.conf").unwrap_or_default();
+    let resolv = fs::read("/etc/resolv.conf").unwrap_or_default();
     let file = |contents: Vec<u8>| MountKind::File { contents, mode: 0o644, uid: 0, gid: 0, readonly: true };
     mounts.push(Mount { dest: "/etc/hosts".to_owned(), kind: file(hosts.into_bytes()) });
     mounts.push(Mount { dest: "/etc/resolv.conf".to_owned(), kind: file(resolv) });

@@ -10,7 +10,7 @@ use gantry_store::{LayerBlob, LayerId, Store};
 use crate::chain::LayerChain;
 use crate::engine::Engine;
 use crate::error::{EngineError, Fault};
-use crate::file::{Copier, Look};
+use crate::file::{Copier, Look, ModeChange};
 use crate::images::blocking;
 use crate::output::mounted;
 use crate::select::{Ownership, SourceRoot, select, whole};
@@ -119,6 +119,12 @@ fn copy_tree(root: &Path, directory: &Path) -> Result<(), Fault> {
     let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let source = SourceRoot { path: root, ignore: None, ownership: Ownership::Kept };
     let look = Look::new(Some(owner), -1);
-    let copier = Copier { root: directory, action: &everything, look, ownership: Ownership::Kept };
+    let copier = Copier {
+        root: directory,
+        action: &everything,
+        mode: ModeChange::Keep,
+        look,
+        ownership: Ownership::Kept,
+    };
     select(&source, &everything)?.iter().try_for_each(|item| copier.copy(item))
 }

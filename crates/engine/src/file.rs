@@ -4,9 +4,11 @@
 //! operation write into one upper directory: one layer.
 
 mod copy;
+mod mode;
 mod place;
 mod run;
 
 pub(crate) use copy::Copier;
+pub(crate) use mode::ModeChange;
 pub(crate) use place::Look;
 pub(crate) use run::{FileOperation, Source, apply};

@@ -15,7 +15,7 @@ use gantry_store::{Lock, Store, TempDir};
 
 use crate::engine::Engine;
 use crate::error::{At, Fault};
-use crate::file::{Copier, Look};
+use crate::file::{Copier, Look, ModeChange};
 use crate::images::blocking;
 use crate::output::{ClientDirectory, Output};
 use crate::select::{Ownership, SourceRoot, select, whole};
@@ -179,8 +179,13 @@ fn make_cache(
 fn seed_cache(root: &Path, selector: &str, fresh: &Path) -> Result<(), Fault> {
     let everything = whole(&format!("/{}", selector.trim_start_matches('/')));
     let source = SourceRoot { path: root, ignore: None, ownership: Ownership::Kept };
-    let copier =
-        Copier { root: fresh, action: &everything, look: Look::new(None, -1), ownership: Ownership::Kept };
+    let copier = Copier {
+        root: fresh,
+        action: &everything,
+        mode: ModeChange::Keep,
+        look: Look::new(None, -1),
+        ownership: Ownership::Kept,
+    };
     for item in select(&source, &everything)? {
         copier.copy(&item)?;
         // The directory itself is the mount: it looks like what seeds it.
@@ -206,6 +211,7 @@ fn copy_client(store: &Store, client: &ClientDirectory) -> Result<TempDir, Fault
     let copier = Copier {
         root: copy.path(),
         action: &everything,
+        mode: ModeChange::Keep,
         look: Look::new(None, -1),
         ownership: Ownership::Root,
     };

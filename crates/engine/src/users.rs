@@ -40,7 +40,7 @@ struct GroupEntry {
 
 /// Resolves a USER: `user[:group]`, names or numbers, in the tree at `root`.
 ///
-/// Supplementary groups are those that list the user, unless a group was given.
+/// Supplementary groups are those that list the user, unless a group was given; the primary one is always among them.
 pub(crate) fn identity(root: &Path, text: &str) -> Result<Identity, Fault> {
     let passwd = passwd(root)?;
     let (user, group) = match text.split_once(':') {
@@ -58,10 +58,12 @@ pub(crate) fn identity(root: &Path, text: &str) -> Result<Identity, Fault> {
         (None, None) => return Err(Fault::NoSuchUser { kind: "user", name: user.to_owned() }),
     };
     let groups = groups(root)?;
-    let (gid, supplementary) = match group.filter(|group| !group.is_empty()) {
+    let (gid, others) = match group.filter(|group| !group.is_empty()) {
         Some(group) => (group_id(&groups, group)?, Vec::new()),
-        None => (default_gid, supplementary(&groups, entry, text)),
+        None => (default_gid, supplementary(&groups, entry)),
     };
+    let mut supplementary = vec![gid];
+    supplementary.extend(others.into_iter().filter(|other| *other != gid));
     let home = passwd.iter().find(|entry| entry.uid == uid).map(|entry| entry.home.clone());
     let home = home.filter(|home| !home.is_empty()).unwrap_or_else(|| "/".to_owned());
     Ok(Identity { user: User { uid, gid, groups: supplementary }, home })
@@ -78,9 +80,8 @@ fn group_id(groups: &[GroupEntry], group: &str) -> Result<u32, Fault> {
     }
 }
 
-fn supplementary(groups: &[GroupEntry], entry: Option<&PasswdEntry>, text: &str) -> Vec<u32> {
-    // No USER at all means root without any groups of the image's.
-    let Some(entry) = entry.filter(|_| !text.is_empty()) else { return Vec::new() };
+fn supplementary(groups: &[GroupEntry], entry: Option<&PasswdEntry>) -> Vec<u32> {
+    let Some(entry) = entry else { return Vec::new() };
     groups.iter().filter(|group| group.members.contains(&entry.name)).map(|group| group.gid).collect()
 }
 
@@ -91,6 +92,7 @@ pub(crate) fn owner(root: &Path, owner: Option<&pb::ChownOpt>) -> Result<Option<
     match owner.user.as_ref().and_then(|user| user.user.as_ref()) {
         Some(Named::ById(id)) => (uid, gid) = (*id, *id),
         Some(Named::ByName(named)) => {
+            known_here(named, "user")?;
             if let Some(entry) = passwd(root)?.iter().find(|entry| entry.name == named.name) {
                 (uid, gid) = (entry.uid, entry.gid);
             }
@@ -100,6 +102,7 @@ pub(crate) fn owner(root: &Path, owner: Option<&pb::ChownOpt>) -> Result<Option<
     match owner.group.as_ref().and_then(|group| group.user.as_ref()) {
         Some(Named::ById(id)) => gid = *id,
         Some(Named::ByName(named)) => {
+            known_here(named, "group")?;
             if let Some(entry) = groups(root)?.iter().find(|entry| entry.name == named.name) {
                 gid = entry.gid;
             }
@@ -107,6 +110,14 @@ pub(crate) fn owner(root: &Path, owner: Option<&pb::ChownOpt>) -> Result<Option<
         None => {}
     }
     Ok(Some((uid, gid)))
+}
+
+/// A tree that starts from scratch has no names to look up.
+fn known_here(named: &pb::NamedUserOpt, kind: &'static str) -> Result<(), Fault> {
+    match named.input {
+        0.. => Ok(()),
+        _ => Err(Fault::NoSuchUser { kind, name: named.name.clone() }),
+    }
 }
 
 fn passwd(root: &Path) -> Result<Vec<PasswdEntry>, Fault> {
@@ -165,14 +176,14 @@ mod tests {
     fn identities() {
         let root = root();
         for (text, uid, gid, groups, home) in [
-            ("", 0, 0, vec![], "/root"),
-            ("root", 0, 0, vec![10], "/root"),
-            ("app", 100, 101, vec![10, 7], "/srv/app"),
-            ("100", 100, 101, vec![10, 7], "/srv/app"),
-            ("app:wheel", 100, 10, vec![], "/srv/app"),
-            ("app:55", 100, 55, vec![], "/srv/app"),
-            ("4242", 4242, 0, vec![], "/"),
-            ("4242:4243", 4242, 4243, vec![], "/"),
+            ("", 0, 0, vec![0, 10], "/root"),
+            ("root", 0, 0, vec![0, 10], "/root"),
+            ("app", 100, 101, vec![101, 10, 7], "/srv/app"),
+            ("100", 100, 101, vec![101, 10, 7], "/srv/app"),
+            ("app:wheel", 100, 10, vec![10], "/srv/app"),
+            ("app:55", 100, 55, vec![55], "/srv/app"),
+            ("4242", 4242, 0, vec![0], "/"),
+            ("4242:4243", 4242, 4243, vec![4243], "/"),
         ] {
             let expected = Identity { user: User { uid, gid, groups }, home: home.to_owned() };
             assert_eq!(identity(root.path(), text).unwrap(), expected, "USER {text}");

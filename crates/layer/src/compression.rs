@@ -210,6 +210,7 @@ impl<'a> Decompressed<'a> {
         let decoder: Box<dyn Read + Send + 'a> = match kind {
             ArchiveKind::Tar => Box::new(input),
             ArchiveKind::Gzip => Box::new(MultiGzDecoder::new(input)),
+            ArchiveKind::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
             ArchiveKind::Zstd => Box::new(zstd_decoder(input)?),
             other => return Err(LayerError::Unsupported(other)),
         };

@@ -85,6 +85,15 @@ impl Extractor {
         if self.done.entries > self.limits.entries {
             return Err(LayerError::Limit { what: "entries", limit: self.limits.entries });
         }
+        if let Target::Merged { .. } = self.target
+            && (self.root.climbs_out(&entry.name)
+                || (entry.kind == Kind::HardLink && self.root.climbs_out(&entry.link)))
+        {
+            return Err(LayerError::refused(
+                &entry.name,
+                "it leads out of the directory that it is unpacked into",
+            ));
+        }
         let path = root::clean(&entry.name);
         if path.split(|&byte| byte == b'/').count() > self.limits.depth {
             return Err(LayerError::Limit { what: "directories in a path", limit: self.limits.depth as u64 });
@@ -193,11 +202,13 @@ impl Extractor {
                     seconds: below.metadata.mtime(),
                     nanoseconds: u32::try_from(below.metadata.mtime_nsec()).unwrap_or(0),
                 };
-                entry.xattrs = xattr::of_image(&below.path, &xattr::names(&below.path)?)?;
+                entry.xattrs = xattr::taken(&below.path, &xattr::names(&below.path)?)?;
             }
             let directory =
                 self.root.open_directory(path).map_err(|error| LayerError::file("open", path, error))?;
-            self.settle_open(path, &directory, &entry)?;
+            // What no entry describes is nobody's to give away: it stays root's, whatever owner is asked for.
+            let metadata = Metadata { owner: (entry.uid, entry.gid), ..self.metadata(&entry) };
+            settle_open(path, &directory, &metadata)?;
             self.directories.push((path.clone(), entry.mtime));
         }
         Ok(())
@@ -218,7 +229,7 @@ impl Extractor {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = openat(&place.directory, &*place.name, flags, Mode::empty()).map_err(failed)?;
-        self.settle_open(path, &directory, entry)?;
+        settle_open(path, &directory, &self.metadata(entry))?;
         self.directories.push((path.to_vec(), entry.mtime));
         Ok(())
     }
@@ -246,12 +257,13 @@ impl Extractor {
             }
         }
         let file = OwnedFd::from(file);
-        self.settle_open(path, &file, entry)?;
+        settle_open(path, &file, &self.metadata(entry))?;
         futimens(&file, &timestamps(entry.mtime))
             .map_err(|error| LayerError::file("set the time of", path, error))
     }
 
-    /// A hard link shares the metadata of its target, so the entry's own is not looked at.
+    /// A hard link shares the metadata of its target. In a layer the entry's own is not looked at: changing the owner
+    /// would drop the target's capabilities. Of an archive that ADD unpacks it counts, as with the reference.
     fn hard_link(&mut self, path: &[u8], place: &Place, entry: &Entry) -> Result<(), LayerError> {
         let target = root::clean(&entry.link);
         let missing = || {
@@ -274,7 +286,12 @@ impl Extractor {
         }
         let link =
             || linkat(&found.directory, &*found.name, &place.directory, &*place.name, AtFlags::empty());
-        self.replacing(place, link).map_err(|error| LayerError::file("make the hard link", path, error))
+        self.replacing(place, link).map_err(|error| LayerError::file("make the hard link", path, error))?;
+        match self.target {
+            Target::Overlay { .. } => Ok(()),
+            Target::Merged { .. } if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => Ok(()),
+            Target::Merged { .. } => self.settle_node(path, place, entry),
+        }
     }
 
     fn node(
@@ -306,21 +323,6 @@ impl Extractor {
         }
     }
 
-    /// Settles everything but the time of an open file or directory.
-    fn settle_open(&self, path: &[u8], file: &OwnedFd, entry: &Entry) -> Result<(), LayerError> {
-        let metadata = self.metadata(entry);
-        let (uid, gid) = ids(metadata.owner);
-        fchown(file, uid, gid).map_err(|error| LayerError::file("change the owner of", path, error))?;
-        for (name, value) in metadata.xattrs {
-            if xattr::belongs_to_image(name) {
-                kept(fsetxattr(file, &**name, value, XattrFlags::empty()))
-                    .map_err(|error| LayerError::file("set an attribute of", path, error))?;
-            }
-        }
-        fchmod(file, Mode::from_raw_mode(metadata.mode))
-            .map_err(|error| LayerError::file("change the mode of", path, error))
-    }
-
     /// Settles a file that cannot be opened without an effect: a link, a device, a pipe.
     fn settle_node(&self, path: &[u8], place: &Place, entry: &Entry) -> Result<(), LayerError> {
         let metadata = self.metadata(entry);
@@ -330,7 +332,7 @@ impl Extractor {
             .map_err(|error| LayerError::file("change the owner of", path, error))?;
         for (attribute, value) in metadata.xattrs {
             // The kernel allows `user.*` on files and directories only.
-            if xattr::belongs_to_image(attribute) && !attribute.starts_with(b"user.") {
+            if xattr::is_taken(attribute) && !attribute.starts_with(b"user.") {
                 kept(lsetxattr(place.path(), &**attribute, value, XattrFlags::empty()))
                     .map_err(|error| LayerError::file("set an attribute of", path, error))?;
             }
@@ -350,6 +352,20 @@ impl Extractor {
         };
         Metadata { mode: entry.mode, owner, xattrs: &entry.xattrs, mtime: entry.mtime }
     }
+}
+
+/// Settles everything but the time of an open file or directory.
+fn settle_open(path: &[u8], file: &OwnedFd, metadata: &Metadata<'_>) -> Result<(), LayerError> {
+    let (uid, gid) = ids(metadata.owner);
+    fchown(file, uid, gid).map_err(|error| LayerError::file("change the owner of", path, error))?;
+    for (name, value) in metadata.xattrs {
+        if xattr::is_taken(name) {
+            kept(fsetxattr(file, &**name, value, XattrFlags::empty()))
+                .map_err(|error| LayerError::file("set an attribute of", path, error))?;
+        }
+    }
+    fchmod(file, Mode::from_raw_mode(metadata.mode))
+        .map_err(|error| LayerError::file("change the mode of", path, error))
 }
 
 fn ids((uid, gid): (u32, u32)) -> (Option<Uid>, Option<Gid>) {

@@ -83,6 +83,46 @@ impl Root {
         }
     }
 
+    /// Whether a name as an archive has it climbs out of the root, by itself or by a relative link on its way.
+    ///
+    /// Nothing would get out: the kernel keeps it inside. But an archive that tries is no archive to be unpacked.
+    pub(crate) fn climbs_out(&self, name: &[u8]) -> bool {
+        let mut done: Vec<u8> = Vec::new();
+        let mut to_go = components_reversed(name);
+        let mut links = 0;
+        while let Some(component) = to_go.pop() {
+            if component == b".." {
+                if done.is_empty() {
+                    return true;
+                }
+                done = split(&done).0.to_vec();
+                continue;
+            }
+            let here = join(&done, &component);
+            // The last component is what is made; a link that is there is replaced, not followed.
+            let target = match to_go.is_empty() {
+                true => None,
+                false => self
+                    .resolve(&here, OFlags::PATH | OFlags::NOFOLLOW)
+                    .and_then(|found| readlinkat(&found, "", Vec::new()))
+                    .ok(),
+            };
+            let Some(target) = target else {
+                done = here;
+                continue;
+            };
+            links += 1;
+            if links > MAX_LINKS {
+                return false;
+            }
+            if target.as_bytes().starts_with(b"/") {
+                done.clear();
+            }
+            to_go.extend(components_reversed(target.as_bytes()));
+        }
+        false
+    }
+
     /// Removes whatever is at a place.
     pub(crate) fn remove(&mut self, place: &Place) -> Result<(), Errno> {
         // What was resolved may have led through it.

@@ -258,10 +258,7 @@ impl<'a, W: Write> Walk<'a, W> {
         } else {
             return Ok(None);
         };
-        let xattrs = xattr::of_image(path, attributes)?;
-        if xattrs.iter().any(|(attribute, _)| attribute.contains(&b'=')) {
-            return Err(not_storable(&name, "the name of one of its attributes has a `=`"));
-        }
+        let xattrs = xattr::archived(path, attributes)?;
         Ok(Some(Entry {
             name,
             kind,
@@ -327,20 +324,20 @@ fn sorted_names(directory: &Path) -> Result<Vec<OsString>, LayerError> {
 /// Whether a file is in the upper directory only because it was copied up, as the reference builder decides it.
 ///
 /// Times count to the nanosecond, as copying up keeps them; where both have none, the content is compared, as
-/// files that were unpacked from a layer all have whole seconds. Times of directories do not count.
+/// files that were unpacked from a layer all have whole seconds. Times of directories do not count. Other names do not
+/// count either: a new name of an unchanged file is written as a file of its own.
 fn is_unchanged(visit: &Visit<'_>, entry: &Entry, below: &LowerChild) -> Result<bool, LayerError> {
     let (new, old) = (&visit.metadata, &below.metadata);
     let same_inode = new.mode() == old.mode()
         && new.uid() == old.uid()
         && new.gid() == old.gid()
         && new.rdev() == old.rdev()
-        && entry.xattrs == xattr::of_image(&below.path, &xattr::names(&below.path)?)?;
+        && entry.xattrs == xattr::archived(&below.path, &xattr::names(&below.path)?)?;
     if !same_inode || new.is_dir() {
         return Ok(same_inode);
     }
-    // Other names of a changed file must stay links to it, so the names of a file are written all or none.
     let same_times = new.mtime() == old.mtime() && new.mtime_nsec() == old.mtime_nsec();
-    if new.nlink() > 1 || new.size() != old.size() || !same_times {
+    if new.size() != old.size() || !same_times {
         return Ok(false);
     }
     if new.is_symlink() {

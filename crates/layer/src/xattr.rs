@@ -11,20 +11,31 @@ use crate::error::LayerError;
 /// The kernel's own limit on a list of names and on a value.
 const MAX_BYTES: usize = 64 << 10;
 
-/// Whether an attribute belongs to an image.
+/// The attribute that holds a file's capabilities.
+const CAPABILITY: &[u8] = b"security.capability";
+
+/// Whether an attribute of an archive is set on the file that is made of it.
 ///
-/// File capabilities are what every builder keeps. `user.*` is kept as well: a later step sees it in the snapshot,
-/// so it must see it too when the snapshot came from an archive. All else describes the machine: labels, access
-/// lists inherited from the store's directory, and above all overlayfs's own attributes, with which a hostile
-/// layer could reach below itself.
-pub(crate) fn belongs_to_image(name: &[u8]) -> bool {
-    name == b"security.capability" || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
+/// All but capabilities and `user.*` describes a machine: labels, access lists, and above all overlayfs's own
+/// attributes, with which a hostile layer could reach below itself.
+pub(crate) fn is_taken(name: &[u8]) -> bool {
+    name == CAPABILITY || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
 }
 
-/// Those of a file's attributes of these names that belong to an image, sorted by name.
-pub(crate) fn of_image(path: &Path, names: &[Vec<u8>]) -> Result<Xattrs, LayerError> {
+/// Those of a file's attributes of these names that an archive gets, sorted by name: the capabilities, which are what
+/// the reference builder writes. `user.*` stays with the snapshot.
+pub(crate) fn archived(path: &Path, names: &[Vec<u8>]) -> Result<Xattrs, LayerError> {
+    of_names(path, names, |name| name == CAPABILITY)
+}
+
+/// Those that a directory takes over from the same directory of a layer below.
+pub(crate) fn taken(path: &Path, names: &[Vec<u8>]) -> Result<Xattrs, LayerError> {
+    of_names(path, names, is_taken)
+}
+
+fn of_names(path: &Path, names: &[Vec<u8>], wanted: impl Fn(&[u8]) -> bool) -> Result<Xattrs, LayerError> {
     let mut attributes = Vec::new();
-    for name in names.iter().filter(|name| belongs_to_image(name)) {
+    for name in names.iter().filter(|name| wanted(name)) {
         attributes.push((name.clone(), value(path, name)?));
     }
     attributes.sort();

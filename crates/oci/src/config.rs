@@ -59,8 +59,13 @@ pub struct RootFs {
     /// Always `layers`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Digests of the uncompressed layers, bottom first.
+    /// Digests of the uncompressed layers, bottom first. Go writes none as `null`.
+    #[serde(deserialize_with = "null_is_empty")]
     pub diff_ids: Vec<Digest>,
+}
+
+fn null_is_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Digest>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl Default for RootFs {

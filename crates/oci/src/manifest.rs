@@ -21,8 +21,8 @@ pub struct Manifest {
     pub media_type: Option<String>,
     /// The image config.
     pub config: Descriptor,
-    /// The layers, bottom first.
-    #[serde(default)]
+    /// The layers, bottom first. Go writes an image without any as `null`.
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub layers: Vec<Descriptor>,
     /// Free annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -56,6 +56,7 @@ pub struct Index {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
     /// The manifests, in the publisher's order of preference.
+    #[serde(deserialize_with = "null_is_empty")]
     pub manifests: Vec<Descriptor>,
     /// Free annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -76,6 +77,10 @@ impl Index {
             extra: BTreeMap::new(),
         }
     }
+}
+
+fn null_is_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Descriptor>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// What a registry serves under a tag or manifest digest.
@@ -190,6 +195,10 @@ mod tests {
         for text in [manifest(media_type::MANIFEST, ""), manifest(media_type::DOCKER_MANIFEST, "")] {
             assert!(matches!(Document::parse(text.as_bytes(), None), Ok(Document::Manifest(_))), "{text}");
         }
+        let null = manifest(media_type::MANIFEST, "").replace("\"layers\":[]", "\"layers\":null");
+        assert!(
+            matches!(Document::parse(null.as_bytes(), None), Ok(Document::Manifest(m)) if m.layers.is_empty())
+        );
         let index = r#"{"schemaVersion":2,"manifests":[]}"#;
         assert!(matches!(
             Document::parse(index.as_bytes(), Some("application/json; x=y")),

@@ -12,11 +12,13 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use gantry_oci::{Digest, Document, Hasher, Index};
+use gantry_oci::{Digest, Hasher};
 use serde_json::Value;
 
 const OPAQUE: &str = ".wh..wh..opq";
 const WHITEOUT: &str = ".wh.";
+/// Files up to so many bytes are kept as text: a difference should be readable where that costs little.
+const LONGEST_TEXT: u64 = 1024;
 const XATTR: &str = "SCHILY.xattr.";
 
 /// The files of a file system by their paths, without a slash in front; the root is `/`. Bytes of a path that are
@@ -50,8 +52,8 @@ pub struct FlatFile {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields say it all")]
 pub enum FlatKind {
-    /// A regular file.
-    Regular { size: u64, sha256: Digest },
+    /// A regular file; the text is its content, if that is UTF-8 and short.
+    Regular { size: u64, sha256: Digest, text: Option<String> },
     /// A directory.
     Directory,
     /// A symbolic link.
@@ -71,19 +73,16 @@ impl FlatImage {
     pub fn read(layout: &Path) -> BTreeMap<String, Self> {
         let layout = Layout::open(layout);
         let mut images = BTreeMap::new();
-        let top: Index = serde_json::from_slice(&layout.bytes("index.json")).expect("index.json is an index");
-        let mut descriptors = top.manifests;
-        while let Some(descriptor) = descriptors.pop() {
-            match Document::parse(&layout.document(&descriptor.digest), None).expect("a manifest or an index") {
-                Document::Index(index) => descriptors.extend(index.manifests),
-                Document::Manifest(manifest) => {
-                    let config = serde_json::from_slice(&layout.document(&manifest.config.digest));
-                    let config: Value = config.expect("a config is JSON");
-                    let layers: Vec<Digest> = manifest.layers.iter().map(|layer| layer.digest).collect();
-                    let image = Self { trees: flatten(&layout, &layers, &diff_ids(&config)), config };
-                    let platform = image.platform();
-                    assert!(images.insert(platform.clone(), image).is_none(), "{platform} is there twice");
-                }
+        let mut documents = vec![json(&layout.bytes("index.json"))];
+        while let Some(document) = documents.pop() {
+            let below = list(&document["manifests"]).iter().map(digest);
+            documents.extend(below.map(|digest| json(&layout.document(&digest))));
+            if let Some(config) = document.get("config") {
+                let config = json(&layout.document(&digest(config)));
+                let layers: Vec<_> = list(&document["layers"]).iter().map(digest).collect();
+                let image = Self { trees: flatten(&layout, &layers, &diff_ids(&config)), config };
+                let platform = image.platform();
+                assert!(images.insert(platform.clone(), image).is_none(), "{platform} is there twice");
             }
         }
         images
@@ -105,14 +104,31 @@ impl FlatImage {
     }
 
     fn platform(&self) -> String {
-        let names = ["os", "architecture", "variant"].map(|key| self.config[key].as_str().unwrap_or_default());
+        let names =
+            ["os", "architecture", "variant"].map(|key| self.config[key].as_str().unwrap_or_default());
         names.into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>().join("/")
     }
 }
 
+fn json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).expect("the documents of a layout are JSON")
+}
+
+/// No list is an empty one: that of the layers is null in an image without any.
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn digest(descriptor: &Value) -> Digest {
+    parse(&descriptor["digest"])
+}
+
+fn parse(digest: &Value) -> Digest {
+    digest.as_str().expect("a digest is a text").parse().expect("a digest is valid")
+}
+
 fn diff_ids(config: &Value) -> Vec<Digest> {
-    let ids = config["rootfs"]["diff_ids"].as_array().map(Vec::as_slice).unwrap_or_default();
-    ids.iter().map(|id| id.as_str().expect("a text").parse().expect("a diff id is a digest")).collect()
+    list(&config["rootfs"]["diff_ids"]).iter().map(parse).collect()
 }
 
 /// The file system after each layer, first that after none.
@@ -197,7 +213,8 @@ impl Tree {
         if entry.header().entry_type().is_hard_link() {
             let target = clean(&entry.link_name_bytes().expect("a hard link has a target"));
             let linked = self.names.get(&target).cloned();
-            let linked = linked.unwrap_or_else(|| panic!("{path} is a hard link to {target}, which is not there"));
+            let linked =
+                linked.unwrap_or_else(|| panic!("{path} is a hard link to {target}, which is not there"));
             self.names.insert(path, linked);
         } else {
             let file = FlatFile::of(entry);
@@ -269,15 +286,20 @@ impl FlatKind {
 
     fn regular(entry: &mut impl Read) -> Self {
         let mut hashing = Hashing::new(entry);
-        let size = std::io::copy(&mut hashing, &mut std::io::sink()).expect("a file of a layer can be read");
-        Self::Regular { size, sha256: hashing.hasher.finish() }
+        let mut start = Vec::new();
+        let all = "a file of a layer can be read";
+        hashing.by_ref().take(LONGEST_TEXT + 1).read_to_end(&mut start).expect(all);
+        let size = start.len() as u64 + std::io::copy(&mut hashing, &mut std::io::sink()).expect(all);
+        let text = if size <= LONGEST_TEXT { String::from_utf8(start).ok() } else { None };
+        Self::Regular { size, sha256: hashing.hasher.finish(), text }
     }
 }
 
 fn xattrs(entry: &mut tar::Entry<'_, impl Read>) -> BTreeMap<String, Vec<u8>> {
     let extensions = entry.pax_extensions().expect("an entry has valid extensions");
     let records = extensions.into_iter().flatten().map(|record| record.expect("an extension is valid"));
-    let named = records.filter_map(|record| Some((record.key().ok()?.strip_prefix(XATTR)?, record.value_bytes())));
+    let named =
+        records.filter_map(|record| Some((record.key().ok()?.strip_prefix(XATTR)?, record.value_bytes())));
     named.map(|(name, value)| (name.to_owned(), value.to_vec())).collect()
 }
 
@@ -333,7 +355,9 @@ impl Layout {
 
     fn bytes(&self, name: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
-        self.reader(name).read_to_end(&mut bytes).unwrap_or_else(|error| panic!("cannot read {name}: {error}"));
+        self.reader(name)
+            .read_to_end(&mut bytes)
+            .unwrap_or_else(|error| panic!("cannot read {name}: {error}"));
         bytes
     }
 

@@ -16,6 +16,7 @@ use wait4::Wait4;
 /// Runs of one `GantryCommand` share the store, as the runs of one user do.
 #[derive(Debug)]
 pub struct GantryCommand {
+    wrapper: Vec<OsString>,
     binary: PathBuf,
     home: TempDir,
     directory: PathBuf,
@@ -38,7 +39,7 @@ impl GantryCommand {
             set("COLUMNS", OsStr::new("100")),
             set("NO_COLOR", OsStr::new("1")),
         ];
-        Self { binary: binary.into(), home, directory, environment }
+        Self { wrapper: Vec::new(), binary: binary.into(), home, directory, environment }
     }
 
     /// The directory that is `HOME`; the store is in its `store`, the working directory in its `work`.
@@ -65,6 +66,14 @@ impl GantryCommand {
         self
     }
 
+    /// Runs by way of this command from now on (`unshare --mount` and the like), to whose end the program and its
+    /// arguments are put.
+    #[must_use]
+    pub fn wrapped_by<S: AsRef<OsStr>>(mut self, command: impl IntoIterator<Item = S>) -> Self {
+        self.wrapper = command.into_iter().map(|part| part.as_ref().to_owned()).collect();
+        self
+    }
+
     /// Writes a file into the working directory.
     pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {
         let path = self.directory.join(path);
@@ -76,7 +85,14 @@ impl GantryCommand {
 
     /// The command, ready to be spawned by a test that wants to handle the process itself.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = match self.wrapper.split_first() {
+            None => Command::new(&self.binary),
+            Some((wrapper, rest)) => {
+                let mut command = Command::new(wrapper);
+                command.args(rest).arg(&self.binary);
+                command
+            }
+        };
         command.args(arguments).current_dir(&self.directory).stdin(Stdio::null());
         command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
@@ -175,6 +191,12 @@ mod tests {
         let output = run.code(3);
         assert_eq!(output.snapshot(), "status: 3\n--- stdout\n[HOME] yes none\n--- stderr\n");
         assert!(output.peak_memory > 0);
+    }
+
+    #[test]
+    fn a_wrapper_gets_the_program_and_its_arguments() {
+        let gantry = GantryCommand::new("/bin/program").wrapped_by(["/bin/echo", "under"]);
+        assert_eq!(gantry.run(["build", "."]).success().stdout, "under /bin/program build .\n");
     }
 
     #[test]

@@ -14,7 +14,8 @@ use gantry_llb::pb::FileActionCopy;
 use gantry_store::FileIdentity;
 use rustix::fs::{CWD, Dev, FileType, Mode, Timespec, mknodat};
 
-use super::place::{DEFAULT_DIRECTORY_MODE, Look, set_mode, set_time};
+use super::mode::ModeChange;
+use super::place::{Look, set_mode, set_time, timespec};
 use crate::content::extended_attributes;
 use crate::error::{At, Fault};
 use crate::rooted;
@@ -27,6 +28,8 @@ pub(crate) struct Copier<'a> {
     pub(crate) root: &'a Path,
     /// The action.
     pub(crate) action: &'a FileActionCopy,
+    /// The mode that it asks for.
+    pub(crate) mode: ModeChange,
     /// The owner and time that it asks for.
     pub(crate) look: Look,
     /// Whose files the sources are.
@@ -79,7 +82,7 @@ impl Copier<'_> {
             true => wanted.as_path(),
             false => wanted.parent().unwrap_or(&wanted),
         };
-        let mode = self.mode_bits().unwrap_or(DEFAULT_DIRECTORY_MODE);
+        let mode = self.mode.of_made_directory();
         let ensured = self.resolve(ensured)?;
         self.look.make_directories(&ensured, mode)?;
         let mut destination = self.resolve(&wanted)?;
@@ -116,7 +119,7 @@ impl Copier<'_> {
                 fs::remove_file(target).at("replace", target)?;
                 fs::create_dir(target).at("make directory", target).map(|()| true)
             }
-            Ok(_) => Err(self.refuse(entry, target, "there is something that is not a directory")),
+            Ok(_) => Err(self.refuse(entry, target, "it exists and is not a directory")),
             Err(_) => fs::create_dir(target).at("make directory", target).map(|()| true),
         }
     }
@@ -154,6 +157,9 @@ impl Copier<'_> {
             symlink(link, target).at("make link", target)?;
         } else if kind.is_file() {
             copy_bytes(entry, target)?;
+        } else if kind.is_socket() && self.ownership == Ownership::Root {
+            // Nobody listens any more where the copy is; the reference makes it an empty file.
+            File::create_new(target).at("create", target)?;
         } else {
             let node = if kind.is_fifo() {
                 FileType::Fifo
@@ -178,25 +184,22 @@ impl Copier<'_> {
         });
         std::os::unix::fs::lchown(target, Some(uid), Some(gid)).at("set the owner of", target)?;
         if !entry.metadata.is_symlink() {
-            set_mode(target, self.mode_bits().unwrap_or(entry.metadata.mode() & 0o7777))?;
+            set_mode(target, self.mode.of(entry.metadata.mode(), entry.metadata.is_dir()))?;
         }
         for (name, value) in extended_attributes(&entry.path)? {
+            // Capabilities of a client's file are the client's: the reference loses them on the way, too.
+            if self.ownership == Ownership::Root && name == b"security.capability" {
+                continue;
+            }
             // As the reference does: a file system that cannot hold an attribute does not stop a build.
             let _ = rustix::fs::lsetxattr(target, name.as_slice(), &value, rustix::fs::XattrFlags::empty());
         }
         set_time(target, self.time_of(entry))
     }
 
-    fn mode_bits(&self) -> Option<u32> {
-        u32::try_from(self.action.mode).ok().map(|mode| mode & 0o7777)
-    }
-
     fn time_of(&self, entry: &Entry) -> Timespec {
         match self.look.time {
-            Some(nanos) => {
-                let billion = 1_000_000_000;
-                Timespec { tv_sec: nanos.div_euclid(billion), tv_nsec: nanos.rem_euclid(billion) }
-            }
+            Some(nanos) => timespec(nanos),
             None => Timespec { tv_sec: entry.metadata.mtime(), tv_nsec: entry.metadata.mtime_nsec() },
         }
     }

@@ -1,7 +1,6 @@
 //! Owner, mode and times of what a file action makes, and the directories that it needs on the way.
 
 use std::fs::{self, Permissions};
-use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
@@ -41,7 +40,7 @@ impl Look {
     pub(crate) fn make_directories(&self, path: &Path, mode: u32) -> Result<(), Fault> {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => return Ok(()),
-            Ok(_) => return Err(io::Error::from(io::ErrorKind::NotADirectory)).at("make directory", path),
+            Ok(_) => return Err(Fault::NotADirectory(path.to_owned())),
             Err(_) => {}
         }
         let mut missing: Vec<PathBuf> = Vec::new();
@@ -71,7 +70,8 @@ pub(crate) fn set_time(path: &Path, time: Timespec) -> Result<(), Fault> {
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).at("set the time of", path)
 }
 
-fn timespec(nanos: i64) -> Timespec {
+/// A time in nanoseconds since 1970 as the system takes it.
+pub(crate) fn timespec(nanos: i64) -> Timespec {
     let billion = 1_000_000_000;
     Timespec { tv_sec: nanos.div_euclid(billion), tv_nsec: nanos.rem_euclid(billion) }
 }

@@ -10,6 +10,7 @@ use gantry_llb::pb::{
 };
 
 use super::copy::Copier;
+use super::mode::ModeChange;
 use super::place::{Look, set_mode};
 use crate::error::{At, Fault};
 use crate::rooted;
@@ -76,12 +77,10 @@ pub(crate) fn apply(operation: &FileOperation<'_>, root: &Path) -> Result<(), Fa
 }
 
 fn copy_items(copy: &FileActionCopy, source: &Source, items: &[Item], root: &Path) -> Result<(), Fault> {
-    if !copy.mode_str.is_empty() {
-        return Err(Fault::Unsupported(format!("the symbolic mode `{}`", copy.mode_str)));
-    }
+    let mode = ModeChange::new(copy.mode, &copy.mode_str)?;
     let owner = users::owner(root, copy.owner.as_ref())?;
     let look = Look::new(owner, copy.timestamp);
-    let copier = Copier { root, action: copy, look, ownership: source.root().ownership };
+    let copier = Copier { root, action: copy, mode, look, ownership: source.root().ownership };
     for item in items {
         if !(copy.attempt_unpack_docker_compatibility && unpack(copy, item, root, &look)?) {
             copier.copy(item)?;

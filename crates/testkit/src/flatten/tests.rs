@@ -108,21 +108,34 @@ fn whiteouts_concern_lower_layers_only() {
         ("a file", vec![file(".wh.gone", "")], &["/", "d", "d/old", "d/sub", "d/sub/x"]),
         ("a directory", vec![file("d/.wh.sub", "")], &["/", "d", "d/old", "gone"]),
         ("what is not there", vec![file("d/.wh.none", "")], &["/", "d", "d/old", "d/sub", "d/sub/x", "gone"]),
-        ("opaque, first", vec![dir("d", 0o755), file("d/.wh..wh..opq", ""), file("d/new", "")], &["/", "d", "d/new", "gone"]),
+        (
+            "opaque, first",
+            vec![dir("d", 0o755), file("d/.wh..wh..opq", ""), file("d/new", "")],
+            &["/", "d", "d/new", "gone"],
+        ),
         ("opaque, last", vec![file("d/new", ""), file("d/.wh..wh..opq", "")], &["/", "d", "d/new", "gone"]),
-        ("after its replacement", vec![dir("d/sub", 0o700), file("d/.wh.sub", "")], &["/", "d", "d/old", "d/sub", "gone"]),
+        (
+            "after its replacement",
+            vec![dir("d/sub", 0o700), file("d/.wh.sub", "")],
+            &["/", "d", "d/old", "d/sub", "gone"],
+        ),
     ];
     for (what, entries, expected) in cases {
         let image = image(&[lower.clone(), layer(&entries)]);
         assert_eq!(names(&image, 2), expected, "{what}");
-        assert_eq!(names(&image, 1), ["/", "d", "d/old", "d/sub", "d/sub/x", "gone"], "{what}: the lower layer");
+        assert_eq!(
+            names(&image, 1),
+            ["/", "d", "d/old", "d/sub", "d/sub/x", "gone"],
+            "{what}: the lower layer"
+        );
         assert_eq!(names(&image, 0), ["/"], "{what}: no layer");
     }
 }
 
 #[test]
 fn kinds_replace_each_other_and_directories_merge() {
-    let lower = layer(&[dir("a", 0o700), file("a/x", ""), file("b", ""), dir("c", 0o755), file("c/kept", "")]);
+    let lower =
+        layer(&[dir("a", 0o700), file("a/x", ""), file("b", ""), dir("c", 0o755), file("c/kept", "")]);
     let upper = layer(&[file("./a", ""), dir("b/", 0o755), file("b/y", ""), dir("c", 0o711)]);
     let image = image(&[lower, upper]);
     assert_eq!(names(&image, 2), ["/", "a", "b", "b/y", "c", "c/kept"]);
@@ -132,7 +145,8 @@ fn kinds_replace_each_other_and_directories_merge() {
 #[test]
 fn every_kind_keeps_what_it_has() {
     use tar::EntryType as Type;
-    let capability = Entry { xattr: Some(("security.capability", b"\x01\x00\xff")), ..file("capable", "abc") };
+    let capability =
+        Entry { xattr: Some(("security.capability", b"\x01\x00\xff")), ..file("capable", "abc") };
     let entries = [
         capability,
         other("null", Type::Char, 0o666),
@@ -144,14 +158,32 @@ fn every_kind_keeps_what_it_has() {
     let image = image(&[layer(&entries)]);
     let tree = image.after(image.layers());
     let kinds: BTreeMap<_, _> = tree.iter().map(|(path, file)| (path.as_str(), &file.kind)).collect();
-    assert_eq!(kinds["capable"], &FlatKind::Regular { size: 3, sha256: Digest::of("abc") });
+    assert_eq!(
+        kinds["capable"],
+        &FlatKind::Regular { size: 3, sha256: Digest::of("abc"), text: Some("abc".to_owned()) }
+    );
     assert_eq!(kinds["null"], &FlatKind::Character { major: 1, minor: 3 });
     assert_eq!(kinds["loop"], &FlatKind::Block { major: 1, minor: 3 });
     assert_eq!(kinds["pipe"], &FlatKind::Fifo);
     assert_eq!(kinds["link"], &FlatKind::Symlink { target: "/a/b".to_owned() });
-    assert_eq!(kinds["latin\\xe9"], &FlatKind::Regular { size: 0, sha256: Digest::of("") });
+    assert_eq!(
+        kinds["latin\\xe9"],
+        &FlatKind::Regular { size: 0, sha256: Digest::of(""), text: Some(String::new()) }
+    );
     assert_eq!(tree["capable"].xattrs["security.capability"], b"\x01\x00\xff");
     assert_eq!((tree["loop"].mode, tree["loop"].owner), (0o4600, (3_000_000_000, 7)));
+}
+
+#[test]
+fn only_what_is_short_and_utf_8_is_kept_as_text() {
+    let long: &'static str = "x".repeat(1025).leak();
+    let image = image(&[layer(&[file("short", &long[1..]), file("long", long)])]);
+    let text = |path: &str| match &image.after(1)[path].kind {
+        FlatKind::Regular { text, .. } => text.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(text("short").as_deref(), Some(&long[1..]));
+    assert_eq!(text("long"), None);
 }
 
 #[test]
@@ -200,7 +232,9 @@ fn a_layer_that_is_not_what_the_config_says_is_refused() {
 
 #[test]
 fn paths_have_one_form() {
-    for (path, expected) in [("./", ""), (".", ""), ("/", ""), ("./a/", "a"), ("/a/b", "a/b"), (".a", ".a"), ("..", "..")] {
+    for (path, expected) in
+        [("./", ""), (".", ""), ("/", ""), ("./a/", "a"), ("/a/b", "a/b"), (".a", ".a"), ("..", "..")]
+    {
         assert_eq!(clean(path.as_bytes()), expected, "{path}");
     }
     assert_eq!(printable(b"\xff\xc3\xa9\xe9."), "\\xffé\\xe9.");
