@@ -1,6 +1,6 @@
 # What people and CI run. `make` alone lists the targets.
 
-.PHONY: help demo test check fmt clippy doc deny setup base-images
+.PHONY: help demo test check fmt clippy doc deny bench setup base-images
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ doc: ## documentation, its warnings as errors
 deny: ## licences, sources and banned crates of the dependencies (needs cargo-deny)
 	cargo fetch --locked
 	cargo deny --offline check --hide-inclusion-graph bans licenses sources
+
+bench: ## time gantry against a Docker Engine (DOCKER names its client), in one run
+	@cargo build --release --locked -p gantry
+	@benches/compare
 
 setup: ## install and register what the demo and the tests need
 	@scripts/setup
