@@ -41,6 +41,7 @@ pub(crate) enum Command {
 
 /// Flags of `gantry build`.
 #[derive(Debug, Args)]
+#[command(override_usage = "gantry build [OPTIONS] <CONTEXT>")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub(crate) struct Build {
     /// Name of the Dockerfile (`-` for standard input) [default: CONTEXT/Dockerfile]
@@ -64,8 +65,8 @@ pub(crate) struct Build {
     /// Push the image under its names: short for --output type=registry
     #[arg(long)]
     pub(crate) push: bool,
-    /// What to do with the result: type=oci|docker|tar|local|image|registry[,dest=PATH][,name=NAME][,push=true];
-    /// a bare path is short for type=local,dest=PATH, and `-` for type=tar,dest=-
+    /// What to do with the result: `type=oci|docker|tar|local|image|registry`, with `dest=PATH`, `name=NAME` and
+    /// `push=true` after commas; a bare path is short for type=local,dest=PATH, and `-` for type=tar,dest=-
     #[arg(short, long, value_name = "SPEC")]
     pub(crate) output: Vec<String>,
     /// Run every step, whatever earlier builds left

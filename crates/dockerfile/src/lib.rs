@@ -3,8 +3,8 @@
 //! Pure: text and options in, values out; no network, no file system, no clock. [`convert`] says which base images it
 //! has to know about; the caller resolves them, all at once, and calls again, until the conversion is done.
 //!
-//! The way of the data: [`parser`] makes lines with flags, arguments and heredocs out of text; [`instruction`] gives
-//! them types; [`stages`] finds out what the target needs; [`convert`](mod@convert) turns that into LLB and a config.
+//! The way of the data: `parser` makes lines with flags, arguments and heredocs out of text; `instruction` gives them
+//! types; `stages` finds out what the target needs; `convert` turns that into LLB and a config.
 //! What is built, refused and named is what BuildKit's front end builds, refuses and names.
 
 mod convert;

@@ -95,7 +95,7 @@ pub enum Fault {
     #[error("the build graph is invalid: {0}")]
     Graph(String),
     /// The sandbox could not run something.
-    #[error("cannot run the step")]
+    #[error("cannot run the step: {0}")]
     Sandbox(#[from] gantry_sandbox::Error),
     /// The store refused.
     #[error(transparent)]

@@ -156,6 +156,7 @@ impl Solver {
         {
             return Ok(Keyed { id, selected });
         }
+        self.work_ahead.cancel();
         for (input, copy) in trees {
             content.push(self.tree_content(definition, vertex, input, copy).await?);
         }

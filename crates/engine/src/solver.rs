@@ -5,15 +5,17 @@
 //! first, then under a lock of its key, so that of several processes one runs it and the others find the record.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use gantry_llb::pb::op::Op;
 use gantry_llb::{Definition, Outcome, ProgressEvent, Source, Vertex, pb};
 use gantry_oci::{BoxFuture, Digest, Platform};
 use gantry_store::LayerId;
 use tokio::sync::{OnceCell, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::chain::LayerChain;
 use crate::engine::{Engine, Job};
@@ -21,7 +23,7 @@ use crate::error::{EngineError, Fault};
 use crate::exec::ExecStep;
 use crate::file_step;
 use crate::images::blocking;
-use crate::keys::Keyed;
+use crate::keys::{Keyed, copies};
 use crate::output::{ClientDirectory, Output};
 
 /// Steps that run at once. Many wait (for the network, a disk, a `sleep`), so this is far above the number of cores;
@@ -34,6 +36,8 @@ pub struct Solver {
     job: Job,
     cells: Mutex<HashMap<Digest, Arc<Cell>>>,
     running: Semaphore,
+    /// Cancelled, that is to say set, when the first key could not be had without looking at files.
+    pub(crate) work_ahead: CancellationToken,
 }
 
 impl std::fmt::Debug for Solver {
@@ -54,7 +58,8 @@ pub(crate) struct Cell {
 impl Solver {
     /// A solver for one command.
     pub fn new(engine: Engine, job: Job) -> Self {
-        Self { engine, job, cells: Mutex::default(), running: Semaphore::new(MAX_RUNNING_STEPS) }
+        let running = Semaphore::new(MAX_RUNNING_STEPS);
+        Self { engine, job, cells: Mutex::default(), running, work_ahead: CancellationToken::new() }
     }
 
     /// The engine that it works in.
@@ -68,7 +73,10 @@ impl Solver {
     /// returns an error; cancel the job to stop them.
     pub async fn solve(&self, definition: &Definition) -> Result<LayerChain, EngineError> {
         let Some(root) = definition.root() else { return Ok(LayerChain::default()) };
-        let outputs = self.outputs(definition, root.vertex).await?;
+        let outputs = tokio::select! {
+            outputs = self.outputs(definition, root.vertex) => outputs?,
+            never = self.prepare_sources(definition) => match never {},
+        };
         match outputs.get(root.index as usize) {
             Some(Output::Tree(chain)) => Ok(chain.clone()),
             Some(Output::Client(_)) => {
@@ -76,6 +84,24 @@ impl Solver {
             }
             None => Err(Fault::Graph(format!("{root} does not exist")).at(&root.vertex)),
         }
+    }
+
+    /// Makes the trees that copies read from, all at once, as soon as it is known that not everything is cached.
+    ///
+    /// A copy's key is its source's content, and a copy onto a copy has the first one's key in its own: looked at one
+    /// after the other, independent stages would run one after the other. Their errors are reported by who needs them.
+    async fn prepare_sources(&self, definition: &Definition) -> Infallible {
+        self.work_ahead.cancelled().await;
+        let files = definition.vertices().iter().filter_map(|vertex| match &vertex.op.op {
+            Some(Op::File(file)) => Some((vertex, file)),
+            _ => None,
+        });
+        let sources: Vec<Digest> = files
+            .flat_map(|(vertex, file)| copies(file).filter_map(|(_, input, _)| vertex.inputs.get(input)))
+            .map(|edge| edge.vertex)
+            .collect();
+        join_all(sources.into_iter().map(|source| self.outputs(definition, source))).await;
+        std::future::pending().await
     }
 
     pub(crate) fn cell(&self, vertex: &Digest) -> Arc<Cell> {
@@ -95,7 +121,11 @@ impl Solver {
             let make = || async {
                 match self.make(definition, vertex).await {
                     Err(Failed::Here(fault)) => {
-                        self.ended(vertex, Outcome::Failed(fault.to_string()));
+                        let outcome = match &fault {
+                            Fault::Cancelled => Outcome::Cancelled,
+                            fault => Outcome::Failed(fault.to_string()),
+                        };
+                        self.ended(vertex, outcome);
                         Err(fault.at(&digest))
                     }
                     Err(Failed::Below(error)) => Err(error),

@@ -2,6 +2,8 @@
 //!
 //! Steps here are file operations; RUN is tested where there is a program that can supervise it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Write;

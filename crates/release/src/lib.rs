@@ -1,8 +1,7 @@
 //! Use cases: what a command does, from the user's files to the tag in the registry.
 //!
-//! The way of the data: [`context`](mod@context) reads what the user gave, [`plan`] converts it for each platform,
-//! [`build`](mod@build) has an engine solve the graphs and assembles images, [`publish`] uploads, verifies by reading
-//! back, and only then writes tags. Nothing here prints: events go to an [`Events`] of the caller's.
+//! The way of the data: `context` reads what the user gave, `plan` converts it for each platform, `build` has an engine
+//! solve the graphs and assembles images, `publish` uploads, verifies by reading back, and only then writes tags. Nothing here prints: events go to an [`Events`] of the caller's.
 
 mod assemble;
 mod build;

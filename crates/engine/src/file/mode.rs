@@ -76,7 +76,7 @@ impl Clause {
     fn apply(self, mode: u32, is_directory: bool) -> u32 {
         let executable = is_directory || mode & 0o111 != 0;
         let bits = self.bits | u32::from(self.conditional_execute && executable);
-        let wanted = (bits * 0o111 & self.classes) | self.special;
+        let wanted = ((bits * 0o111) & self.classes) | self.special;
         match self.operator {
             Operator::Add => mode | wanted,
             Operator::Remove => mode & !wanted,
