@@ -1,25 +1,6 @@
 //! Paths inside an image: text with slashes, whatever this program runs on.
 
-/// Go's `path.Clean`: no empty and `.` parts, `..` resolved in the text.
-pub(crate) fn clean(path: &str) -> String {
-    let rooted = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => {
-                parts.pop();
-            }
-            ".." if rooted => {}
-            part => parts.push(part),
-        }
-    }
-    match (rooted, parts.is_empty()) {
-        (true, _) => format!("/{}", parts.join("/")),
-        (false, true) => ".".to_owned(),
-        (false, false) => parts.join("/"),
-    }
-}
+pub(crate) use gantry_llb::pattern::clean;
 
 /// The path below a directory, cleaned; a `/` in front of it means nothing.
 pub(crate) fn join(directory: &str, path: &str) -> String {

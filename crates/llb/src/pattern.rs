@@ -53,8 +53,8 @@ fn normal_pattern(line: &str) -> String {
     format!("{mark}{relative}")
 }
 
-/// Go's `filepath.Clean`: no empty and `.` components, `..` resolved in the text.
-fn clean(path: &str) -> String {
+/// Go's `path.Clean`: no empty and `.` components, `..` resolved in the text.
+pub fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {

@@ -124,7 +124,17 @@ impl From<&ImageError> for Error {
             ImageErrorKind::Unavailable => Class::Build,
             ImageErrorKind::Corrupt => Class::Verification,
         };
-        Self { hints: error.hints.clone(), ..Self::new(class, error.message.clone()).with_causes(error) }
+        let plain =
+            Self { hints: error.hints.clone(), ..Self::new(class, error.message.clone()).with_causes(error) };
+        match (error.kind, error.hints.is_empty()) {
+            (ImageErrorKind::NotFound, true) => {
+                plain.hint("check the name and the tag, and that it was pushed")
+            }
+            (ImageErrorKind::NoPlatform, true) => {
+                plain.hint("build for platforms that the image has, or choose another image")
+            }
+            _ => plain,
+        }
     }
 }
 
@@ -177,12 +187,34 @@ impl From<EngineError> for Error {
             }
             Fault::NoEmulator { hint, .. } => plain.hints.push(hint.clone()),
             Fault::NotPermitted { hint, .. } => plain.hints.push(hint.clone()),
+            Fault::Sandbox(error) => plain.hints.extend(hint_for_program(error).map(str::to_owned)),
             Fault::NoSuchUser { .. } => {
                 plain.hints.push("add it to the image first, or give a number instead of a name".to_owned());
             }
             _ => {}
         }
         plain
+    }
+}
+
+/// What to do about a program that could not be started.
+fn hint_for_program(error: &gantry_sandbox::Error) -> Option<&'static str> {
+    use gantry_sandbox::Error as Sandbox;
+    match error {
+        Sandbox::ProgramNotFound { program, .. } if program == "/bin/sh" => {
+            Some("an image without a shell runs programs only as `RUN [\"program\", \"argument\"]`")
+        }
+        Sandbox::ProgramNotFound { .. } => Some(
+            "`RUN [\"program\", \"argument\"]` wants a program of the image, and starts no shell to find it",
+        ),
+        Sandbox::MissingInterpreter { .. } => {
+            Some("copy the program of its `#!` line, or its dynamic loader, into the image as well")
+        }
+        Sandbox::ExecFormat { .. } => {
+            Some("it is a program for another architecture, or a script that lacks its `#!` line")
+        }
+        Sandbox::Exec { .. } => Some("it may lack the permission to be executed: see `COPY --chmod=755`"),
+        _ => None,
     }
 }
 
