@@ -31,13 +31,25 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&failure::internal(format!("cannot start the runtime: {error}"))),
     };
-    let outcome = match &cli.command {
+    let outcome = on_deep_stack(|| match &cli.command {
         Command::Build(build) => runtime.block_on(command::build::run(&cli.global, build)),
-    };
+    });
     // A step that was stopped is waited for where it runs; what is left are idle threads.
     runtime.shutdown_background();
     match outcome {
         Ok(code) => code,
         Err(error) => exit::report(&error),
     }
+}
+
+/// Stack for graphs as deep as the longest Dockerfiles: every step waits for the one below it. The kernel gives only what
+/// is used.
+const STACK: usize = 512 << 20;
+
+fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        let thread = thread.expect("one thread can be started");
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }

@@ -9,11 +9,10 @@
 //!                                          "layers": [{ "digest", "size", "mediaType", "diffId" }] } } }
 //! ```
 
-use std::fs;
 use std::path::Path;
 
 use gantry_oci::Reference;
-use gantry_release::{BuildReport, Class, Error};
+use gantry_release::{BuildReport, Class, Error, write_file};
 use serde_json::{Map, Value, json};
 
 /// Writes the metadata file.
@@ -53,12 +52,7 @@ fn document(report: &BuildReport, names: &[Reference]) -> Value {
     Value::Object(document)
 }
 
-/// Replaces a file at once, so that a reader never sees half of it.
 fn replace(path: &Path, text: &str) -> Result<(), Error> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".part-{}", std::process::id()));
-    let temporary = path.with_file_name(name);
-    fs::write(&temporary, text)
-        .and_then(|()| fs::rename(&temporary, path))
+    write_file(path, |out| out.write_all(text.as_bytes()))
         .map_err(|error| Error::new(Class::Internal, format!("cannot write `{}`: {error}", path.display())))
 }

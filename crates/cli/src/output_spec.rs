@@ -69,12 +69,11 @@ impl Fields {
             "registry" => Ok(Output::Push(self.names)),
             "image" if self.push => Ok(Output::Push(self.names)),
             "image" => Ok(Output::Keep(self.names)),
-            _ if self.push || !self.names.is_empty() => {
-                Err(format!("push= and name= do not go with type={kind}; use --tag"))
-            }
-            "oci" if self.tar == Some(false) => Ok(Output::OciDirectory(self.path()?)),
-            "oci" => Ok(Output::OciArchive(self.destination()?)),
-            "docker" => Ok(Output::DockerArchive(self.destination()?)),
+            _ if self.push => Err(format!("push= does not go with type={kind}")),
+            "tar" | "local" if !self.names.is_empty() => Err(format!("name= does not go with type={kind}")),
+            "oci" if self.tar == Some(false) => Ok(Output::OciDirectory(self.path()?, self.names)),
+            "oci" => Ok(Output::OciArchive(self.destination()?, self.names)),
+            "docker" => Ok(Output::DockerArchive(self.destination()?, self.names)),
             "tar" => Ok(Output::Tar(self.destination()?)),
             "local" => Ok(Output::Local(self.path()?)),
             other => {
@@ -118,10 +117,11 @@ mod tests {
         let file = |name: &str| Destination::File(PathBuf::from(name));
         let name = |text: &str| text.parse::<Reference>().unwrap();
         for (spec, output) in [
-            ("type=oci,dest=x.tar", Output::OciArchive(file("x.tar"))),
-            ("type=oci,dest=x,tar=false", Output::OciDirectory("x".into())),
-            ("type=docker,\"dest=a,b.tar\"", Output::DockerArchive(file("a,b.tar"))),
+            ("type=oci,dest=x.tar", Output::OciArchive(file("x.tar"), vec![])),
+            ("type=oci,dest=x,tar=false", Output::OciDirectory("x".into(), vec![])),
+            ("type=docker,\"dest=a,b.tar\"", Output::DockerArchive(file("a,b.tar"), vec![])),
             ("type=tar,dest=x", Output::Tar(file("x"))),
+            ("type=oci,dest=x,name=r.io/a:1", Output::OciArchive(file("x"), vec![name("r.io/a:1")])),
             ("out", Output::Local("out".into())),
             ("type=image,name=r.io/a:1,push=true", Output::Push(vec![name("r.io/a:1")])),
             ("type=image,\"name=r.io/a:1,r.io/b\"", Output::Keep(vec![name("r.io/a:1"), name("r.io/b")])),
@@ -138,7 +138,8 @@ mod tests {
             ("type=zip", "not a type"),
             ("dest=x,name=a", "no type="),
             ("type=local", "needs dest="),
-            ("type=oci,dest=x,push=true", "do not go with"),
+            ("type=oci,dest=x,push=true", "does not go with"),
+            ("type=tar,dest=x,name=a", "does not go with"),
             ("type=tar,dest=x,colour=red", "not a field"),
             ("type=image,push=maybe", "true or false"),
             ("type=image,name=UPPER", "not an image reference"),

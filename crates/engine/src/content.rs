@@ -50,7 +50,7 @@ pub(crate) fn digest(
                 let first = *links.entry((metadata.dev(), metadata.ino())).or_insert(position);
                 key.number(first as u64);
             } else if metadata.is_symlink() {
-                key.part(fs::read_link(&entry.path).at("read link", &entry.path)?.as_os_str().as_bytes());
+                key.part(fs::read_link(&entry.path).reading(&entry.path)?.as_os_str().as_bytes());
             } else if metadata.file_type().is_char_device() || metadata.file_type().is_block_device() {
                 key.number(metadata.rdev());
             }
@@ -81,20 +81,19 @@ pub(crate) fn extended_attributes(path: &Path) -> Result<Attributes, Fault> {
     let size = match rustix::fs::llistxattr_query(path) {
         Ok(size) => size,
         Err(Errno::OPNOTSUPP) => 0,
-        Err(errno) => return Err(errno).at("list the extended attributes of", path),
+        Err(errno) => return Err(errno).reading(path),
     };
     if size == 0 {
         return Ok(Vec::new());
     }
     let mut names = Vec::with_capacity(size);
-    rustix::fs::llistxattr(path, spare_capacity(&mut names)).at("list the extended attributes of", path)?;
+    rustix::fs::llistxattr(path, spare_capacity(&mut names)).reading(path)?;
     let mut attributes = Vec::new();
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty() && is_copied(name)) {
-        let size = rustix::fs::lgetxattr_query(path, name).at("read an extended attribute of", path)?;
+        let size = rustix::fs::lgetxattr_query(path, name).reading(path)?;
         let mut value = Vec::with_capacity(size);
         if size > 0 {
-            rustix::fs::lgetxattr(path, name, spare_capacity(&mut value))
-                .at("read an extended attribute of", path)?;
+            rustix::fs::lgetxattr(path, name, spare_capacity(&mut value)).reading(path)?;
         }
         attributes.push((name.to_vec(), value));
     }
@@ -140,10 +139,10 @@ fn hash_file(entry: &Entry, remembered: Option<&FileHashes<'_>>, buffer: &mut [u
     if let Some(digest) = remembered.map(|hashes| hashes.get(&identity)).transpose()?.flatten() {
         return Ok(digest);
     }
-    let mut file = File::open(&entry.path).at("open", &entry.path)?;
+    let mut file = File::open(&entry.path).reading(&entry.path)?;
     let mut hasher = Hasher::new();
     loop {
-        let read = file.read(buffer).at("read", &entry.path)?;
+        let read = file.read(buffer).reading(&entry.path)?;
         if read == 0 {
             break;
         }

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gantry_llb::Progress;
 use gantry_oci::ImagePort;
 use gantry_sandbox::Sandbox;
-use gantry_store::Store;
+use gantry_store::{Lock, Store};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+
+use crate::error::Fault;
 
 /// A store, a source of images and a sandbox.
 #[derive(Clone)]
@@ -37,6 +41,9 @@ impl Engine {
     }
 }
 
+/// How often it is looked whether a lock is free: seldom enough to cost nothing, often enough not to be noticed.
+const LOCK_INTERVAL: Duration = Duration::from_millis(20);
+
 /// What belongs to one command.
 #[derive(Clone)]
 pub struct Job {
@@ -46,6 +53,35 @@ pub struct Job {
     pub progress: Arc<dyn Progress>,
     /// Stops everything when cancelled.
     pub cancel: CancellationToken,
+}
+
+impl Job {
+    /// Waits for work, or for the job's end. Only for work that may be dropped half-way: what runs on a thread goes on
+    /// there, and its temporary files are the next process's to remove.
+    pub(crate) async fn unless_cancelled<T>(
+        &self,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        tokio::select! {
+            result = work => result,
+            () = self.cancel.cancelled() => Err(Fault::Cancelled),
+        }
+    }
+
+    /// Waits until nobody else, here or in another process, holds this lock, and takes it.
+    pub(crate) async fn lock(&self, store: &Store, name: &str) -> Result<Lock, Fault> {
+        loop {
+            // A thread that sleeps in the kernel until it has the lock could not be told to stop.
+            if let Some(lock) = store.try_lock(name)? {
+                return Ok(lock);
+            }
+            let wait = async {
+                sleep(LOCK_INTERVAL).await;
+                Ok(())
+            };
+            self.unless_cancelled(wait).await?;
+        }
+    }
 }
 
 impl fmt::Debug for Job {

@@ -1,7 +1,7 @@
 //! Why a solve failed: the fault, and the vertex that had it, from which the user's own line can be found.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gantry_oci::{Digest, ImageError};
@@ -100,14 +100,44 @@ pub enum Fault {
     /// The store refused.
     #[error(transparent)]
     Store(#[from] gantry_store::StoreError),
-    /// A layer could not be written or unpacked.
-    #[error("layer {layer}")]
+    /// What a step wrote cannot be a layer, or an archive that it adds cannot be unpacked.
+    #[error("cannot {action} `{name}`")]
     Layer {
+        /// "write the layer", "unpack".
+        action: &'static str,
         /// Which.
-        layer: String,
+        name: String,
         /// Why.
         #[source]
         source: gantry_layer::LayerError,
+    },
+    /// A layer of a base image is not what its manifest says.
+    #[error("layer {layer} of `{image}` cannot be unpacked")]
+    BaseLayer {
+        /// Its digest.
+        layer: Digest,
+        /// The image's repository.
+        image: String,
+        /// Why.
+        #[source]
+        source: gantry_layer::LayerError,
+    },
+    /// A pattern that is none.
+    #[error("`{pattern}` is not a pattern: {reason}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Something that is to be copied cannot be read.
+    #[error("cannot read `{}` of what is to be copied", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
     },
     /// The file system refused.
     #[error("cannot {action} `{path}`", path = path.display())]
@@ -131,19 +161,41 @@ impl Fault {
         EngineError { vertex: None, fault: Arc::new(self) }
     }
 
+    /// The same fault with paths as the image knows them, and not as the tree at `root` is mounted.
+    pub(crate) fn inside(self, root: &Path) -> Self {
+        let image = |path: PathBuf| match path.strip_prefix(root) {
+            Ok(inside) => Path::new("/").join(inside),
+            Err(_) => path,
+        };
+        match self {
+            Self::NotADirectory(path) => Self::NotADirectory(image(path)),
+            Self::Changed(path) => Self::Changed(image(path)),
+            Self::Unreadable { path, source } => Self::Unreadable { path: image(path), source },
+            Self::Io { action, path, source } => Self::Io { action, path: image(path), source },
+            other => other,
+        }
+    }
+
     /// An error at this vertex.
     pub(crate) fn at(self, vertex: &Digest) -> EngineError {
         EngineError { vertex: Some(*vertex), fault: Arc::new(self) }
     }
 }
 
-/// Adds the action and path to an I/O error.
+/// Adds what was being done, on what path, to an I/O error.
 pub(crate) trait At<T> {
-    fn at(self, action: &'static str, path: &std::path::Path) -> Result<T, Fault>;
+    /// The machine's or our own fault.
+    fn at(self, action: &'static str, path: &Path) -> Result<T, Fault>;
+    /// A fault of the files that the user wants copied.
+    fn reading(self, path: &Path) -> Result<T, Fault>;
 }
 
 impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
-    fn at(self, action: &'static str, path: &std::path::Path) -> Result<T, Fault> {
+    fn at(self, action: &'static str, path: &Path) -> Result<T, Fault> {
         self.map_err(|error| Fault::Io { action, path: path.to_owned(), source: error.into() })
+    }
+
+    fn reading(self, path: &Path) -> Result<T, Fault> {
+        self.map_err(|error| Fault::Unreadable { path: path.to_owned(), source: error.into() })
     }
 }

@@ -15,10 +15,10 @@ use gantry_sandbox::{
     Spec, Tree,
 };
 
+use crate::blocking::blocking;
 use crate::chain::LayerChain;
 use crate::engine::{Engine, Job};
 use crate::error::{At, Fault};
-use crate::images::blocking;
 use crate::mounts::Mounts;
 use crate::new_layer::NewLayer;
 use crate::output::Output;
@@ -55,8 +55,11 @@ impl ExecStep<'_> {
         check_emulation(&platform)?;
         let root_mount = self.root_mount()?;
         let root = self.chain(root_mount.input)?;
-        self.engine.unpack(&root).await?;
-        let mounts = Mounts::prepare(self.engine, self.exec, self.inputs).await?;
+        let prepare = async {
+            self.engine.unpack(&root).await?;
+            Mounts::prepare(self.engine, self.job, self.exec, self.inputs).await
+        };
+        let mounts = self.job.unless_cancelled(prepare).await?;
         let (engine, exec) = (self.engine.clone(), self.exec.clone());
         let readonly_root = root_mount.readonly;
         let prepared = blocking(move || {

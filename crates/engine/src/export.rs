@@ -1,19 +1,21 @@
 //! Layers as blobs: made when somebody wants them, once.
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use gantry_layer::{WriteOptions, write_layer};
 use gantry_oci::Descriptor;
 use gantry_store::{LayerBlob, LayerId, Store};
+use tokio_util::sync::CancellationToken;
 
+use crate::blocking::blocking;
 use crate::chain::LayerChain;
 use crate::engine::Engine;
-use crate::error::{EngineError, Fault};
-use crate::file::{Copier, Look, ModeChange};
-use crate::images::blocking;
+use crate::error::{At, EngineError, Fault};
+use crate::file::WholeCopy;
 use crate::output::mounted;
-use crate::select::{Ownership, SourceRoot, select, whole};
+use crate::select::{Ownership, SourceRoot};
 
 /// How new layers are compressed. Layers of base images stay as they came.
 pub type Compression = gantry_layer::Compression;
@@ -61,9 +63,15 @@ impl Engine {
     }
 
     /// Copies the whole tree into `directory`, over what is there. The copies belong to whoever runs this process.
-    pub async fn copy_to(&self, chain: &LayerChain, directory: &Path) -> Result<(), EngineError> {
-        let directory = directory.to_owned();
-        let copied = self.with_tree(chain, move |root| copy_tree(root, &directory));
+    pub async fn copy_to(
+        &self,
+        chain: &LayerChain,
+        directory: &Path,
+        cancel: CancellationToken,
+    ) -> Result<(), EngineError> {
+        // The real place: what is below it is resolved with it as the root.
+        let directory = fs::canonicalize(directory).at("resolve", directory).map_err(Fault::anywhere)?;
+        let copied = self.with_tree(chain, move |root| copy_tree(root, &directory, &cancel));
         copied.await?.map_err(Fault::anywhere)
     }
 
@@ -107,24 +115,19 @@ fn write(
     lower.reverse();
     let mut writer = store.blob_writer()?;
     let options = WriteOptions { compression, lower: Some(lower), clamp_mtime: None };
-    let digests = write_layer(&directory, &options, &mut writer)
-        .map_err(|source| Fault::Layer { layer: layer.to_string(), source })?;
+    let digests = write_layer(&directory, &options, &mut writer).map_err(|source| Fault::Layer {
+        action: "write the layer",
+        name: layer.to_string(),
+        source,
+    })?;
     writer.commit_expected(digests.digest, digests.size)?;
     let descriptor = Descriptor::new(compression.media_type(), digests.digest, digests.size);
     Ok(LayerBlob { diff_id: digests.diff_id, descriptor, origin: None })
 }
 
-fn copy_tree(root: &Path, directory: &Path) -> Result<(), Fault> {
-    let everything = whole("/");
+fn copy_tree(root: &Path, directory: &Path, cancel: &CancellationToken) -> Result<(), Fault> {
     let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let source = SourceRoot { path: root, ignore: None, ownership: Ownership::Kept };
-    let look = Look::new(Some(owner), -1);
-    let copier = Copier {
-        root: directory,
-        action: &everything,
-        mode: ModeChange::Keep,
-        look,
-        ownership: Ownership::Kept,
-    };
-    select(&source, &everything)?.iter().try_for_each(|item| copier.copy(item))
+    let copy = WholeCopy { source: &source, directory: "/", owner: Some(owner), cancel };
+    copy.to(directory).map(|_| ()).map_err(|fault| fault.inside(root))
 }

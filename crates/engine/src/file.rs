@@ -8,7 +8,5 @@ mod mode;
 mod place;
 mod run;
 
-pub(crate) use copy::Copier;
-pub(crate) use mode::ModeChange;
-pub(crate) use place::Look;
+pub(crate) use copy::WholeCopy;
 pub(crate) use run::{FileOperation, Source, apply};

@@ -7,29 +7,31 @@ use gantry_llb::pb;
 use gantry_sandbox::{Overlay, Tree, with_trees};
 use gantry_store::Store;
 
+use crate::blocking::blocking;
 use crate::chain::LayerChain;
-use crate::engine::Engine;
 use crate::error::Fault;
 use crate::file::{self, FileOperation, Source};
-use crate::images::blocking;
 use crate::keys::{Keyed, copies};
 use crate::new_layer::NewLayer;
 use crate::output::{Output, tree_of};
+use crate::solver::Solver;
 
 /// Applies the operation and keeps what it wrote.
 pub(crate) async fn run(
-    engine: &Engine,
+    solver: &Solver,
     file: &pb::FileOp,
     keyed: &Arc<Keyed>,
     inputs: &[Output],
 ) -> Result<Vec<Output>, Fault> {
     let base = base_of(file, inputs)?;
-    engine.unpack(&base).await?;
+    let (engine, job) = (&solver.engine, &solver.job);
+    job.unless_cancelled(engine.unpack(&base)).await?;
     for (_, input, _) in copies(file) {
         if let Some(Output::Tree(chain)) = inputs.get(input) {
-            engine.unpack(chain).await?;
+            job.unless_cancelled(engine.unpack(chain)).await?;
         }
     }
+    let cancel = job.cancel.clone();
     let (store, file, keyed) = (Arc::clone(&engine.store), file.clone(), Arc::clone(keyed));
     let inputs = inputs.to_vec();
     let tree = blocking(move || {
@@ -43,6 +45,7 @@ pub(crate) async fn run(
                     .iter()
                     .map(|items| items.as_ref().map(|items| items.as_slice()))
                     .collect(),
+                cancel: &cancel,
             };
             file::apply(&operation, root)
         })?;

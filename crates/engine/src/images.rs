@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use gantry_layer::{ApplyOptions, apply_layer};
 use gantry_llb::key::KeyWriter;
-use gantry_oci::{Descriptor, Digest, Document, ImageConfig, Platform, Reference, ResolvedImage};
+use gantry_oci::{
+    Descriptor, Digest, Document, ImageConfig, ImageError, ImageErrorKind, Platform, Reference, ResolvedImage,
+};
 use gantry_store::{LayerBlob, LayerId};
 
+use crate::blocking::blocking;
 use crate::chain::LayerChain;
 use crate::engine::Engine;
 use crate::error::{At, Fault};
@@ -73,8 +76,11 @@ impl Engine {
             fs::create_dir(&directory).at("create", &directory)?;
             let file = store.open_blob(&blob.descriptor.digest)?;
             let options = ApplyOptions { lower, ..ApplyOptions::default() };
-            apply_layer(file, &directory, &blob.diff_id, &options)
-                .map_err(|source| Fault::Layer { layer: blob.descriptor.digest.to_string(), source })?;
+            apply_layer(file, &directory, &blob.diff_id, &options).map_err(|source| Fault::BaseLayer {
+                layer: blob.descriptor.digest,
+                image: blob.origin.clone().unwrap_or_default(),
+                source,
+            })?;
             store.adopt_snapshot(&directory, &layer)?;
             Ok(())
         })
@@ -122,7 +128,9 @@ pub(crate) fn chain_key(chain: &LayerChain, platform: &Platform) -> Digest {
 
 /// Pairs the manifest's layers with the config's diff ids.
 fn layers_of(image: &ResolvedImage) -> Result<Vec<(Digest, Descriptor)>, Fault> {
-    let invalid = |what: String| Fault::Graph(format!("image `{}`: {what}", image.reference));
+    let invalid = |what: String| {
+        Fault::Image(ImageError::new(ImageErrorKind::Corrupt, format!("image `{}`: {what}", image.reference)))
+    };
     let document = Document::parse(&image.manifest.1, None).map_err(|error| invalid(error.to_string()))?;
     let Document::Manifest(manifest) = document else {
         return Err(invalid("its manifest is an index".to_owned()));
@@ -134,15 +142,4 @@ fn layers_of(image: &ResolvedImage) -> Result<Vec<(Digest, Descriptor)>, Fault> 
         return Err(invalid(format!("it has {} layers but {} diff ids", layers.len(), diff_ids.len())));
     }
     Ok(diff_ids.into_iter().zip(layers).collect())
-}
-
-/// Runs blocking work on a thread for such.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
-) -> Result<T, Fault> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Err(Fault::Cancelled),
-    }
 }

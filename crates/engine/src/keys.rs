@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
 use gantry_llb::key::{self, KeyWriter};
 use gantry_llb::pb::file_action::Action;
 use gantry_llb::pb::op::Op;
@@ -15,13 +14,14 @@ use gantry_llb::pb::{self, FileActionCopy};
 use gantry_llb::{Definition, Outcome, Vertex};
 use gantry_oci::{BoxFuture, Digest};
 
+use crate::blocking::blocking;
 use crate::content;
 use crate::error::Fault;
 use crate::file::Source;
-use crate::images::{blocking, chain_key};
+use crate::images::chain_key;
 use crate::output::{ClientDirectory, Output, mounted};
 use crate::select::{Item, select, whole};
-use crate::solver::{Failed, Solver, platform_of};
+use crate::solver::{Failed, Solver, all, platform_of};
 
 /// What is known of a vertex before it runs.
 #[derive(Debug)]
@@ -65,11 +65,7 @@ impl Solver {
             let vertex = definition.vertex(&digest).expect("a definition is closed under its inputs");
             let make = || async {
                 match self.make_key(definition, vertex).await {
-                    Err(Failed::Here(fault)) => {
-                        self.started(vertex);
-                        self.ended(vertex, Outcome::Failed(fault.to_string()));
-                        Err(fault.at(&digest))
-                    }
+                    Err(Failed::Here(fault)) => Err(self.failed(vertex, fault)),
                     Err(Failed::Below(error)) => Err(error),
                     Ok(keyed) => Ok(Arc::new(keyed)),
                 }
@@ -106,7 +102,7 @@ impl Solver {
     ) -> Result<Vec<Digest>, Failed> {
         let edges = vertex.inputs.iter().enumerate().filter(|(input, _)| wanted(*input));
         let ids = edges.map(|(_, edge)| async move { Ok(self.keyed(definition, edge.vertex).await?.id) });
-        try_join_all(ids).await
+        all(ids).await
     }
 
     /// The key of a file operation: client files by content, the base by identity, copied parts of other trees by
@@ -233,7 +229,7 @@ impl Solver {
         let Some(Output::Tree(chain)) = outputs.get(edge.index as usize) else {
             return Err(Fault::Graph(format!("{edge} does not exist")).into());
         };
-        self.engine.unpack(chain).await?;
+        self.job.unless_cancelled(self.engine.unpack(chain)).await?;
         let (store, chain, copy) = (Arc::clone(&self.engine.store), chain.clone(), copy.clone());
         let digest = blocking(move || {
             mounted(&store, &chain, |path| {

@@ -4,6 +4,7 @@
 //! is cached, runs what is not, each equal vertex once, everything independent at the same time. It knows no
 //! registry: images arrive through the port of `gantry-oci`.
 
+mod blocking;
 mod chain;
 mod content;
 mod engine;

@@ -3,8 +3,9 @@
 //! Bind mounts show a tree that is made for them; what is written to a writable one is thrown away. Cache mounts are
 //! directories of the store that outlive the step, its result and its failure, and are in no key.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,13 +13,17 @@ use gantry_llb::pb;
 use gantry_oci::Digest;
 use gantry_sandbox::{Mount, MountKind, Overlay, Tree, with_trees};
 use gantry_store::{Lock, Store, TempDir};
+use tokio_util::sync::CancellationToken;
 
-use crate::engine::Engine;
+use crate::blocking::blocking;
+use crate::engine::{Engine, Job};
 use crate::error::{At, Fault};
-use crate::file::{Copier, Look, ModeChange};
-use crate::images::blocking;
+use crate::file::WholeCopy;
 use crate::output::{ClientDirectory, Output};
-use crate::select::{Ownership, SourceRoot, select, whole};
+use crate::select::{Ownership, SourceRoot};
+
+/// More steps than ever run at once.
+const MAX_PRIVATE_COPIES: usize = 1000;
 
 /// The mounts of one step, with what has to live as long as it runs.
 #[derive(Debug, Default)]
@@ -26,16 +31,19 @@ pub(crate) struct Mounts {
     pub(crate) list: Vec<Mount>,
     directories: Vec<TempDir>,
     locks: Vec<Lock>,
+    cancel: CancellationToken,
 }
 
 impl Mounts {
     /// Prepares all mounts besides the root.
     pub(crate) async fn prepare(
         engine: &Engine,
+        job: &Job,
         exec: &pb::ExecOp,
         inputs: &[Output],
     ) -> Result<Self, Fault> {
-        let mut mounts = Self::default();
+        let mut mounts = Self { cancel: job.cancel.clone(), ..Self::default() };
+        mounts.lock_caches(engine, job, exec).await?;
         for mount in exec.mounts.iter().filter(|mount| mount.dest != "/") {
             let kind = match mount.mount_type() {
                 pb::MountType::Bind => mounts.bind(engine, mount, inputs).await?,
@@ -46,6 +54,18 @@ impl Mounts {
             mounts.list.push(Mount { dest: mount.dest.clone(), kind });
         }
         Ok(mounts)
+    }
+
+    /// Waits for the caches that nobody else may use meanwhile: each once, and in one order for all steps, so that no
+    /// two steps wait for each other.
+    async fn lock_caches(&mut self, engine: &Engine, job: &Job, exec: &pb::ExecOp) -> Result<(), Fault> {
+        let options = exec.mounts.iter().filter_map(|mount| mount.cache_opt.as_ref());
+        let locked = options.filter(|options| options.sharing() == pb::CacheSharingOpt::Locked);
+        let names: BTreeSet<String> = locked.map(cache_name).collect();
+        for name in names {
+            self.locks.push(job.lock(&engine.store, &format!("cache-{name}")).await?);
+        }
+        Ok(())
     }
 
     async fn bind(
@@ -92,8 +112,9 @@ impl Mounts {
                 Ok(chain.directories(&engine.store))
             }
             Some(Some(Output::Client(client))) => {
-                let (store, client) = (Arc::clone(&engine.store), client.clone());
-                let copy = blocking(move || copy_client(&store, &client)).await?;
+                let (store, client, cancel) =
+                    (Arc::clone(&engine.store), client.clone(), self.cancel.clone());
+                let copy = blocking(move || copy_client(&store, &client, &cancel)).await?;
                 let path = copy.path().to_owned();
                 self.directories.push(copy);
                 Ok(vec![path])
@@ -116,23 +137,23 @@ impl Mounts {
         inputs: &[Output],
     ) -> Result<MountKind, Fault> {
         let options = mount.cache_opt.clone().unwrap_or_default();
-        let name = Digest::of(&options.id).hex();
         let seed = match mount.input {
             0.. => Some(self.directories_of(engine, mount.input, inputs).await?),
             _ => None,
         };
-        let (store, selector) = (Arc::clone(&engine.store), mount.selector.clone());
-        let sharing = options.sharing();
-        let (directory, lock) = blocking(move || {
+        let (name, lock) = claim(&engine.store, &options)?;
+        self.locks.extend(lock);
+        let (store, selector, cancel) =
+            (Arc::clone(&engine.store), mount.selector.clone(), self.cancel.clone());
+        let directory = blocking(move || {
+            let directory = store.cache_mount_path(&name);
             let _making = store.lock(&format!("make-cache-{name}"))?;
-            let (directory, lock) = claim(&store, &name, sharing)?;
             if !directory.exists() {
-                make_cache(&store, &directory, seed, &selector)?;
+                make_cache(&store, &directory, seed, (&selector, &cancel))?;
             }
-            Ok((directory, lock))
+            Ok(directory)
         })
         .await?;
-        self.locks.extend(lock);
         Ok(MountKind::Bind {
             source: Tree::Directory(directory),
             selector: PathBuf::new(),
@@ -141,22 +162,25 @@ impl Mounts {
     }
 }
 
-/// The directory of a cache mount, with the lock that its sharing mode asks for.
-fn claim(store: &Store, name: &str, sharing: pb::CacheSharingOpt) -> Result<(PathBuf, Option<Lock>), Fault> {
-    let directory = store.cache_mount_path(name);
-    match sharing {
-        pb::CacheSharingOpt::Shared => Ok((directory, None)),
-        pb::CacheSharingOpt::Locked => Ok((directory, Some(store.lock(&format!("cache-{name}"))?))),
-        pb::CacheSharingOpt::Private => {
-            // The first copy that nobody uses.
-            for copy in 0.. {
-                if let Some(lock) = store.try_lock(&format!("cache-{name}-{copy}"))? {
-                    return Ok((store.cache_mount_path(&format!("{name}-{copy}")), Some(lock)));
-                }
-            }
-            unreachable!("there are more numbers than processes")
+/// The name of a cache's directory: ids are the user's, and may be anything.
+fn cache_name(options: &pb::CacheOpt) -> String {
+    Digest::of(&options.id).hex()
+}
+
+/// The name of the directory to use: of the cache, or for a private one of the first copy that nobody uses, with the
+/// lock that keeps it so.
+fn claim(store: &Store, options: &pb::CacheOpt) -> Result<(String, Option<Lock>), Fault> {
+    let name = cache_name(options);
+    if options.sharing() != pb::CacheSharingOpt::Private {
+        return Ok((name, None));
+    }
+    for copy in 0..MAX_PRIVATE_COPIES {
+        let copy = format!("{name}-{copy}");
+        if let Some(lock) = store.try_lock(&format!("cache-{copy}"))? {
+            return Ok((copy, Some(lock)));
         }
     }
+    Err(Fault::Unsupported(format!("more than {MAX_PRIVATE_COPIES} steps with one private cache at once")))
 }
 
 /// Makes a cache mount's directory, with the content and look of its seed.
@@ -164,36 +188,26 @@ fn make_cache(
     store: &Store,
     directory: &Path,
     seed: Option<Vec<PathBuf>>,
-    selector: &str,
+    (selector, cancel): (&str, &CancellationToken),
 ) -> Result<(), Fault> {
     let temporary = store.temp_dir()?;
     let fresh = temporary.path().join("cache");
     fs::create_dir(&fresh).at("create", &fresh)?;
     fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).at("set the mode of", &fresh)?;
     if let Some(layers) = seed {
-        with_trees(&[Tree::Layers(layers)], |paths| seed_cache(&paths[0], selector, &fresh))??;
+        with_trees(&[Tree::Layers(layers)], |paths| seed_cache(&paths[0], selector, &fresh, cancel))??;
     }
     fs::rename(&fresh, directory).at("rename a cache mount to", directory)
 }
 
-fn seed_cache(root: &Path, selector: &str, fresh: &Path) -> Result<(), Fault> {
-    let everything = whole(&format!("/{}", selector.trim_start_matches('/')));
+fn seed_cache(root: &Path, selector: &str, fresh: &Path, cancel: &CancellationToken) -> Result<(), Fault> {
     let source = SourceRoot { path: root, ignore: None, ownership: Ownership::Kept };
-    let copier = Copier {
-        root: fresh,
-        action: &everything,
-        mode: ModeChange::Keep,
-        look: Look::new(None, -1),
-        ownership: Ownership::Kept,
-    };
-    for item in select(&source, &everything)? {
-        copier.copy(&item)?;
-        // The directory itself is the mount: it looks like what seeds it.
-        if let Some(top) = item.entries.first() {
-            use std::os::unix::fs::MetadataExt;
-            chown(fresh, Some(top.metadata.uid()), Some(top.metadata.gid())).at("set the owner of", fresh)?;
-            fs::set_permissions(fresh, top.metadata.permissions()).at("set the mode of", fresh)?;
-        }
+    let directory = format!("/{}", selector.trim_start_matches('/'));
+    let copy = WholeCopy { source: &source, directory: &directory, owner: None, cancel };
+    // The directory itself is the mount: it looks like what seeds it.
+    if let Some(top) = copy.to(fresh)? {
+        chown(fresh, Some(top.uid()), Some(top.gid())).at("set the owner of", fresh)?;
+        fs::set_permissions(fresh, top.permissions()).at("set the mode of", fresh)?;
     }
     Ok(())
 }
@@ -203,18 +217,14 @@ fn tmpfs(mount: &pb::Mount) -> MountKind {
     MountKind::Tmpfs { size: size.filter(|size| *size > 0), mode: 0o1777 }
 }
 
-fn copy_client(store: &Store, client: &ClientDirectory) -> Result<TempDir, Fault> {
+fn copy_client(
+    store: &Store,
+    client: &ClientDirectory,
+    cancel: &CancellationToken,
+) -> Result<TempDir, Fault> {
     let copy = store.temp_dir()?;
     fs::set_permissions(copy.path(), fs::Permissions::from_mode(0o755)).at("set the mode of", copy.path())?;
-    let everything = whole("/");
     let source = client.source()?;
-    let copier = Copier {
-        root: copy.path(),
-        action: &everything,
-        mode: ModeChange::Keep,
-        look: Look::new(None, -1),
-        ownership: Ownership::Root,
-    };
-    select(&source.root(), &everything)?.iter().try_for_each(|item| copier.copy(item))?;
+    WholeCopy { source: &source.root(), directory: "/", owner: None, cancel }.to(copy.path())?;
     Ok(copy)
 }

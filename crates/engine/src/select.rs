@@ -77,7 +77,7 @@ pub(crate) fn select(source: &SourceRoot<'_>, copy: &FileActionCopy) -> Result<V
             true => rooted::resolve(source.path, &path),
             false => rooted::resolve_parent(source.path, &path),
         }
-        .at("resolve", &path)?;
+        .reading(&path)?;
         let mut entries = Vec::new();
         if let Ok(metadata) = fs::symlink_metadata(&resolved) {
             filter.walk(Entry { relative: PathBuf::new(), path: resolved, metadata }, &mut entries)?;
@@ -118,7 +118,7 @@ fn expand(root: &Path, copy: &FileActionCopy) -> Result<Vec<PathBuf>, Fault> {
         true => rooted::resolve(root, &base),
         false => rooted::resolve_parent(root, &base),
     }
-    .at("resolve", &base)?;
+    .reading(&base)?;
     let mut found = vec![start];
     for part in &parts[literal..] {
         let pattern = part.to_string_lossy();
@@ -139,13 +139,13 @@ fn expand(root: &Path, copy: &FileActionCopy) -> Result<Vec<PathBuf>, Fault> {
 }
 
 fn bad_pattern(pattern: &str, error: &PatternError) -> Fault {
-    Fault::Graph(format!("pattern `{pattern}`: {error}"))
+    Fault::Pattern { pattern: pattern.to_owned(), reason: error.to_string() }
 }
 
 fn sorted_names(directory: &Path) -> Result<Vec<OsString>, Fault> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(directory).at("read", directory)? {
-        names.push(entry.at("read", directory)?.file_name());
+    for entry in fs::read_dir(directory).reading(directory)? {
+        names.push(entry.reading(directory)?.file_name());
     }
     names.sort();
     Ok(names)
@@ -194,7 +194,7 @@ impl<'a> Filter<'a> {
         if is_directory {
             for name in sorted_names(&path)? {
                 let path = path.join(&name);
-                let metadata = fs::symlink_metadata(&path).at("examine", &path)?;
+                let metadata = fs::symlink_metadata(&path).reading(&path)?;
                 self.walk(Entry { relative: relative.join(&name), path, metadata }, entries)?;
             }
             if verdict == Verdict::ForChildren && entries.len() == position + 1 {

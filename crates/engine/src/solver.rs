@@ -5,11 +5,10 @@
 //! first, then under a lock of its key, so that of several processes one runs it and the others find the record.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{join, join_all};
 use gantry_llb::pb::op::Op;
 use gantry_llb::{Definition, Outcome, ProgressEvent, Source, Vertex, pb};
 use gantry_oci::{BoxFuture, Digest, Platform};
@@ -22,8 +21,7 @@ use crate::engine::{Engine, Job};
 use crate::error::{EngineError, Fault};
 use crate::exec::ExecStep;
 use crate::file_step;
-use crate::images::blocking;
-use crate::keys::{Keyed, copies};
+use crate::keys::Keyed;
 use crate::output::{ClientDirectory, Output};
 
 /// Steps that run at once. Many wait (for the network, a disk, a `sleep`), so this is far above the number of cores;
@@ -33,11 +31,13 @@ const MAX_RUNNING_STEPS: usize = 64;
 /// Solves definitions for one command. Definitions solved by one solver share their vertices.
 pub struct Solver {
     pub(crate) engine: Engine,
-    job: Job,
+    pub(crate) job: Job,
     cells: Mutex<HashMap<Digest, Arc<Cell>>>,
     running: Semaphore,
     /// Cancelled, that is to say set, when the first key could not be had without looking at files.
     pub(crate) work_ahead: CancellationToken,
+    /// What failed first.
+    failure: OnceLock<EngineError>,
 }
 
 impl std::fmt::Debug for Solver {
@@ -59,7 +59,14 @@ impl Solver {
     /// A solver for one command.
     pub fn new(engine: Engine, job: Job) -> Self {
         let running = Semaphore::new(MAX_RUNNING_STEPS);
-        Self { engine, job, cells: Mutex::default(), running, work_ahead: CancellationToken::new() }
+        Self {
+            engine,
+            job,
+            cells: Mutex::default(),
+            running,
+            work_ahead: CancellationToken::new(),
+            failure: OnceLock::new(),
+        }
     }
 
     /// The engine that it works in.
@@ -69,13 +76,20 @@ impl Solver {
 
     /// The tree that the definition's root stands for.
     ///
-    /// The error names the vertex that failed. Other vertices of the same definition may still be running when this
-    /// returns an error; cancel the job to stop them.
+    /// The error names the vertex that failed first. A failure cancels the job, and nothing of this definition runs any
+    /// more when this returns.
     pub async fn solve(&self, definition: &Definition) -> Result<LayerChain, EngineError> {
         let Some(root) = definition.root() else { return Ok(LayerChain::default()) };
-        let outputs = tokio::select! {
-            outputs = self.outputs(definition, root.vertex) => outputs?,
-            never = self.prepare_sources(definition) => match never {},
+        let solved = CancellationToken::new();
+        let root_outputs = async {
+            let outputs = self.outputs(definition, root.vertex).await;
+            solved.cancel();
+            outputs
+        };
+        let (outputs, ()) = join(root_outputs, self.prepare_sources(definition, &solved)).await;
+        let outputs = match outputs {
+            Err(error) => return Err(self.cause(definition).unwrap_or(error)),
+            Ok(outputs) => outputs,
         };
         match outputs.get(root.index as usize) {
             Some(Output::Tree(chain)) => Ok(chain.clone()),
@@ -86,22 +100,43 @@ impl Solver {
         }
     }
 
-    /// Makes the trees that copies read from, all at once, as soon as it is known that not everything is cached.
+    /// Makes what copies read from and write to, all at once, as soon as it is known that not everything is cached.
     ///
     /// A copy's key is its source's content, and a copy onto a copy has the first one's key in its own: looked at one
     /// after the other, independent stages would run one after the other. Their errors are reported by who needs them.
-    async fn prepare_sources(&self, definition: &Definition) -> Infallible {
-        self.work_ahead.cancelled().await;
-        let files = definition.vertices().iter().filter_map(|vertex| match &vertex.op.op {
-            Some(Op::File(file)) => Some((vertex, file)),
-            _ => None,
-        });
-        let sources: Vec<Digest> = files
-            .flat_map(|(vertex, file)| copies(file).filter_map(|(_, input, _)| vertex.inputs.get(input)))
-            .map(|edge| edge.vertex)
-            .collect();
-        join_all(sources.into_iter().map(|source| self.outputs(definition, source))).await;
-        std::future::pending().await
+    async fn prepare_sources(&self, definition: &Definition, solved: &CancellationToken) {
+        tokio::select! {
+            () = self.work_ahead.cancelled() => {}
+            () = solved.cancelled() => return,
+        }
+        let files = definition.vertices().iter().filter(|vertex| matches!(vertex.op.op, Some(Op::File(_))));
+        let inputs = files.flat_map(|vertex| &vertex.inputs).map(|edge| edge.vertex);
+        join_all(inputs.map(|input| self.outputs(definition, input))).await;
+    }
+
+    /// What made everything stop, if it was in this definition: it says more than that something was stopped.
+    fn cause(&self, definition: &Definition) -> Option<EngineError> {
+        let first = self.failure.get()?;
+        first.vertex.filter(|vertex| definition.vertex(vertex).is_some())?;
+        Some(first.clone())
+    }
+
+    /// Notes that a vertex failed, and stops everything else.
+    pub(crate) fn failed(&self, vertex: &Vertex, fault: Fault) -> EngineError {
+        let cancelled = matches!(fault, Fault::Cancelled);
+        let outcome = if cancelled { Outcome::Cancelled } else { Outcome::Failed(fault.to_string()) };
+        if cancelled && !self.cell(&vertex.digest).reported.load(Ordering::Relaxed) {
+            return fault.at(&vertex.digest);
+        }
+        self.started(vertex);
+        self.ended(vertex, outcome);
+        let error = fault.at(&vertex.digest);
+        if !cancelled {
+            // Only the first counts; a later one may be its consequence.
+            let _ = self.failure.set(error.clone());
+            self.job.cancel.cancel();
+        }
+        error
     }
 
     pub(crate) fn cell(&self, vertex: &Digest) -> Arc<Cell> {
@@ -120,14 +155,7 @@ impl Solver {
             let vertex = definition.vertex(&digest).expect("a definition is closed under its inputs");
             let make = || async {
                 match self.make(definition, vertex).await {
-                    Err(Failed::Here(fault)) => {
-                        let outcome = match &fault {
-                            Fault::Cancelled => Outcome::Cancelled,
-                            fault => Outcome::Failed(fault.to_string()),
-                        };
-                        self.ended(vertex, outcome);
-                        Err(fault.at(&digest))
-                    }
+                    Err(Failed::Here(fault)) => Err(self.failed(vertex, fault)),
                     Err(Failed::Below(error)) => Err(error),
                     Ok(outputs) => Ok(Arc::new(outputs)),
                 }
@@ -155,7 +183,8 @@ impl Solver {
         match Source::parse(source).map_err(|error| Fault::Unsupported(error.to_string()))? {
             Source::Image(reference) => {
                 self.started(vertex);
-                let chain = self.engine.image(&reference, &platform_of(vertex)?).await?;
+                let platform = platform_of(vertex)?;
+                let chain = self.job.unless_cancelled(self.engine.image(&reference, &platform)).await?;
                 // Nothing was fetched but metadata, if even that.
                 self.ended(vertex, Outcome::Cached);
                 Ok(Output::Tree(chain))
@@ -200,8 +229,7 @@ impl Solver {
             return Ok(outputs);
         }
         let inputs = self.inputs(definition, vertex).await?;
-        let (store, name) = (Arc::clone(&self.engine.store), keyed.id.hex());
-        let _lock = blocking(move || Ok(store.lock(&name)?)).await?;
+        let _lock = self.job.lock(&self.engine.store, &keyed.id.hex()).await?;
         if lookup && let Some(outputs) = self.recorded(&keyed.id)? {
             self.report_cached(definition, vertex);
             return Ok(outputs);
@@ -212,7 +240,7 @@ impl Solver {
             Some(Op::Exec(exec)) => {
                 ExecStep { engine: &self.engine, job: &self.job, vertex, exec, inputs: &inputs }.run().await?
             }
-            Some(Op::File(file)) => file_step::run(&self.engine, file, &keyed, &inputs).await?,
+            Some(Op::File(file)) => file_step::run(self, file, &keyed, &inputs).await?,
             _ => return Err(Fault::Graph("only steps are looked up".to_owned()).into()),
         };
         self.record(&keyed.id, &outputs)?;
@@ -226,7 +254,7 @@ impl Solver {
             let output = outputs.get(edge.index as usize).cloned();
             output.ok_or_else(|| Failed::Here(Fault::Graph(format!("{edge} does not exist"))))
         });
-        try_join_all(wanted).await
+        all(wanted).await
     }
 
     fn recorded(&self, key: &Digest) -> Result<Option<Vec<Output>>, Fault> {
@@ -285,6 +313,14 @@ impl Solver {
             self.report_cached(definition, input);
         }
     }
+}
+
+/// Waits for all, also where one fails: who waits must not go away while a process runs for it. A failure stops the job,
+/// so that the others end soon.
+pub(crate) async fn all<T>(
+    work: impl IntoIterator<Item = impl Future<Output = Result<T, Failed>>>,
+) -> Result<Vec<T>, Failed> {
+    join_all(work).await.into_iter().collect()
 }
 
 /// Where a fault belongs.

@@ -49,7 +49,7 @@ pub(crate) fn identity(root: &Path, text: &str) -> Result<Identity, Fault> {
     };
     let user = if user.is_empty() { "0" } else { user };
     let entry = passwd.iter().find(|entry| entry.name == user);
-    let number = user.parse::<u32>().ok();
+    let number = id(user);
     let entry = entry.or_else(|| passwd.iter().find(|entry| Some(entry.uid) == number));
     let (uid, default_gid) = match (entry, number) {
         (Some(entry), _) => (entry.uid, entry.gid),
@@ -73,8 +73,8 @@ fn group_id(groups: &[GroupEntry], group: &str) -> Result<u32, Fault> {
     if let Some(entry) = groups.iter().find(|entry| entry.name == group) {
         return Ok(entry.gid);
     }
-    match (group.parse(), group) {
-        (Ok(gid), _) => Ok(gid),
+    match (id(group), group) {
+        (Some(gid), _) => Ok(gid),
         (_, "root") => Ok(0),
         _ => Err(Fault::NoSuchUser { kind: "group", name: group.to_owned() }),
     }
@@ -90,7 +90,7 @@ pub(crate) fn owner(root: &Path, owner: Option<&pb::ChownOpt>) -> Result<Option<
     let Some(owner) = owner else { return Ok(None) };
     let (mut uid, mut gid) = (0, 0);
     match owner.user.as_ref().and_then(|user| user.user.as_ref()) {
-        Some(Named::ById(id)) => (uid, gid) = (*id, *id),
+        Some(Named::ById(number)) => (uid, gid) = (possible(*number, "user")?, *number),
         Some(Named::ByName(named)) => {
             known_here(named, "user")?;
             if let Some(entry) = passwd(root)?.iter().find(|entry| entry.name == named.name) {
@@ -100,7 +100,7 @@ pub(crate) fn owner(root: &Path, owner: Option<&pb::ChownOpt>) -> Result<Option<
         None => {}
     }
     match owner.group.as_ref().and_then(|group| group.user.as_ref()) {
-        Some(Named::ById(id)) => gid = *id,
+        Some(Named::ById(number)) => gid = possible(*number, "group")?,
         Some(Named::ByName(named)) => {
             known_here(named, "group")?;
             if let Some(entry) = groups(root)?.iter().find(|entry| entry.name == named.name) {
@@ -110,6 +110,18 @@ pub(crate) fn owner(root: &Path, owner: Option<&pb::ChownOpt>) -> Result<Option<
         None => {}
     }
     Ok(Some((uid, gid)))
+}
+
+/// A user or group id in text. The largest number is none: to the kernel it means "leave it as it is".
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|number| *number != u32::MAX)
+}
+
+fn possible(number: u32, kind: &'static str) -> Result<u32, Fault> {
+    match number {
+        u32::MAX => Err(Fault::NoSuchUser { kind, name: number.to_string() }),
+        _ => Ok(number),
+    }
 }
 
 /// A tree that starts from scratch has no names to look up.
@@ -125,8 +137,8 @@ fn passwd(root: &Path) -> Result<Vec<PasswdEntry>, Fault> {
     let parse = |line: &str| {
         let mut fields = line.split(':');
         let name = fields.next()?.to_owned();
-        let uid = fields.nth(1)?.parse().ok()?;
-        let gid = fields.next()?.parse().ok()?;
+        let uid = id(fields.nth(1)?)?;
+        let gid = id(fields.next()?)?;
         Some(PasswdEntry { name, uid, gid, home: fields.nth(1).unwrap_or_default().to_owned() })
     };
     Ok(text.lines().filter_map(|line| parse(line.trim())).collect())
@@ -137,7 +149,7 @@ fn groups(root: &Path) -> Result<Vec<GroupEntry>, Fault> {
     let parse = |line: &str| {
         let mut fields = line.split(':');
         let name = fields.next()?.to_owned();
-        let gid = fields.nth(1)?.parse().ok()?;
+        let gid = id(fields.nth(1)?)?;
         let members = fields.next().unwrap_or_default().split(',').map(str::to_owned).collect();
         Some(GroupEntry { name, gid, members })
     };
@@ -188,6 +200,8 @@ mod tests {
             let expected = Identity { user: User { uid, gid, groups }, home: home.to_owned() };
             assert_eq!(identity(root.path(), text).unwrap(), expected, "USER {text}");
         }
+        assert!(identity(root.path(), "4294967295").is_err(), "the kernel takes it for `as before`: root");
+        assert!(identity(root.path(), "1:4294967295").is_err());
         assert!(identity(root.path(), "nobody-here").is_err());
         assert!(identity(root.path(), "app:no-such-group").is_err());
         let empty = tempfile::tempdir().unwrap();
@@ -212,6 +226,8 @@ mod tests {
             let chown = pb::ChownOpt { user, group };
             assert_eq!(owner(root.path(), Some(&chown)).unwrap(), Some(expected), "{chown:?}");
         }
+        let largest = pb::ChownOpt { user: id(u32::MAX), group: None };
+        assert!(owner(root.path(), Some(&largest)).is_err());
         assert_eq!(owner(root.path(), None).unwrap(), None);
     }
 }

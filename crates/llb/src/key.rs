@@ -51,7 +51,7 @@ pub fn operation(op: &pb::Op) -> Digest {
         Some(pb::op::Op::File(file)) => file.actions.iter_mut().for_each(normalise_action),
         _ => {}
     }
-    let mut key = KeyWriter::new("gantry operation 1");
+    let mut key = KeyWriter::new("gantry operation 2");
     key.part(op.encode_to_vec());
     key.finish()
 }
@@ -65,10 +65,6 @@ fn normalise_exec(exec: &mut pb::ExecOp) {
         meta.cgroup_parent.clear();
     }
     for mount in &mut exec.mounts {
-        // What a selector selects is part of the key by content.
-        if mount.mount_type() == pb::MountType::Bind && mount.dest != "/" {
-            mount.selector.clear();
-        }
         if let Some(cache) = &mut mount.cache_opt {
             cache.id.clear();
         }
@@ -113,5 +109,23 @@ mod tests {
         assert_ne!(plain, op(&|meta| meta.env.push("A=b".into())));
         assert_ne!(plain, op(&|meta| meta.cwd = "/tmp".into()));
         assert_ne!(plain, op(&|meta| meta.user = "1".into()));
+    }
+
+    #[test]
+    fn what_a_mount_shows_matters() {
+        let op = |change: &dyn Fn(&mut pb::Mount)| {
+            let mut mount = pb::Mount { dest: "/m".into(), selector: "/bin".into(), ..pb::Mount::default() };
+            change(&mut mount);
+            let exec = pb::ExecOp { mounts: vec![mount], ..pb::ExecOp::default() };
+            operation(&pb::Op { op: Some(pb::op::Op::Exec(exec)), ..pb::Op::default() })
+        };
+        let plain = op(&|_| {});
+        assert_ne!(plain, op(&|mount| mount.selector = "/etc".into()));
+        assert_ne!(plain, op(&|mount| mount.dest = "/n".into()));
+        let cache = |id: &str| {
+            let cache = pb::CacheOpt { id: id.into(), sharing: 0 };
+            op(&|mount| mount.cache_opt = Some(cache.clone()))
+        };
+        assert_eq!(cache("a"), cache("b"), "which cache a step uses does not change what it means");
     }
 }

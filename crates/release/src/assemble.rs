@@ -4,7 +4,7 @@ use gantry_engine::ExportedLayer;
 use gantry_oci::{Descriptor, History, ImageConfig, Index, Manifest, Platform, media_type};
 use gantry_store::Store;
 
-use crate::error::{Class, Error};
+use crate::error::Error;
 use crate::report::{LayerReport, PlatformReport};
 
 /// What is assembled into one image.
@@ -22,7 +22,7 @@ pub(crate) struct Parts {
 pub(crate) fn image(store: &Store, platform: &Platform, parts: Parts) -> Result<PlatformReport, Error> {
     let Parts { mut config, epoch, layers } = parts;
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.blob.diff_id).collect();
-    complete_history(&mut config, epoch, &layers)?;
+    complete_history(&mut config, epoch, &layers);
     let config = store_json(store, media_type::CONFIG, &config)?;
     let blobs = layers.iter().map(|layer| oci_descriptor(&layer.blob.descriptor));
     let manifest = store_json(store, media_type::MANIFEST, &Manifest::new(config.clone(), blobs.collect()))?;
@@ -57,12 +57,8 @@ fn oci_descriptor(descriptor: &Descriptor) -> Descriptor {
 
 /// Gives the history its times, and the config its own: the epoch, or when the layers were made. So a build of which
 /// everything is cached gives the same bytes as the build that filled the cache.
-fn complete_history(
-    config: &mut ImageConfig,
-    epoch: Option<i64>,
-    layers: &[ExportedLayer],
-) -> Result<(), Error> {
-    pad_base_history(config, layers)?;
+fn complete_history(config: &mut ImageConfig, epoch: Option<i64>, layers: &[ExportedLayer]) {
+    mend_base_history(config, layers);
     let mut layers = layers.iter();
     let mut latest = None;
     for entry in &mut config.history {
@@ -76,20 +72,20 @@ fn complete_history(
     if let Some(latest) = epoch.map(rfc3339).or(latest) {
         config.created = Some(latest);
     }
-    Ok(())
 }
 
-/// A base image may have less history than layers; then the rest would be taken for the history of the wrong layers.
-fn pad_base_history(config: &mut ImageConfig, layers: &[ExportedLayer]) -> Result<(), Error> {
+/// A base image may tell of fewer layers than it has, or of more. Left so, its entries would be taken for those of the
+/// wrong layers: what is missing is added behind the base's own entries, what is too much is said to be empty.
+fn mend_base_history(config: &mut ImageConfig, layers: &[ExportedLayer]) {
+    let base_entries = config.history.iter().take_while(|entry| entry.created.is_some()).count();
     let told = config.history.iter().filter(|entry| !entry.empty_layer).count();
-    let Some(missing) = layers.len().checked_sub(told) else {
-        let message = format!("the image's history tells of {told} layers, but it has {}", layers.len());
-        return Err(Error::new(Class::Internal, message));
-    };
     let untold =
         History { comment: "the base image has no history for this layer".to_owned(), ..History::default() };
-    config.history.splice(0..0, std::iter::repeat_n(untold, missing));
-    Ok(())
+    let missing = layers.len().saturating_sub(told);
+    config.history.splice(base_entries..base_entries, std::iter::repeat_n(untold, missing));
+    let surplus = told.saturating_sub(layers.len());
+    let base = config.history.iter_mut().take(base_entries).filter(|entry| !entry.empty_layer);
+    base.take(surplus).for_each(|entry| entry.empty_layer = true);
 }
 
 fn rfc3339(seconds: i64) -> String {
@@ -117,7 +113,7 @@ mod tests {
         let mut config =
             ImageConfig { history: entries.iter().map(entry).collect(), ..ImageConfig::default() };
         let layers: Vec<_> = layers.iter().copied().map(layer).collect();
-        complete_history(&mut config, epoch, &layers).unwrap();
+        complete_history(&mut config, epoch, &layers);
         let mut times: Vec<_> =
             config.history.iter().map(|entry| entry.created.clone().unwrap_or_default()).collect();
         times.push(config.created.unwrap_or_default());

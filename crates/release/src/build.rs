@@ -60,12 +60,15 @@ pub async fn build(
     }
     check(&request)?;
     let input = context::read(&request)?;
-    let plans = plans(gantry, &input, &request, events.as_ref()).await?;
+    let plans = tokio::select! {
+        plans = plans(gantry, &input, &request, events.as_ref()) => plans?,
+        () = cancel.cancelled() => return Err(Error::new(Class::Cancelled, "stopped before anything was built")),
+    };
     let image = solve_all(gantry, &input, plans, &events, &cancel).await?;
     events.event(Event::Built { digest: image.root.digest });
-    let tags = output::write_all(gantry, &request, &image, events.as_ref(), &cancel).await?;
+    output::write_all(gantry, &request, &image, events.as_ref(), &cancel).await?;
     let platforms = image.platforms.into_iter().map(|built| built.report).collect();
-    Ok(BuildReport { root: image.root, platforms, tags })
+    Ok(BuildReport { root: image.root, platforms })
 }
 
 fn check(request: &BuildRequest) -> Result<(), Error> {
@@ -134,7 +137,7 @@ async fn solve_all(
     let builds = plans.into_iter().map(|(platform, converted)| {
         let (solver, stop) = (&solver, &stop);
         async move {
-            let built = solve(gantry, solver, input, platform, converted).await;
+            let built = solve(gantry, (solver, stop), input, platform, converted).await;
             if built.is_err() {
                 stop.cancel();
             }
@@ -167,14 +170,17 @@ fn first_failure<T>(results: Vec<Result<T, Error>>) -> Result<Vec<T>, Error> {
 
 async fn solve(
     gantry: &Gantry,
-    solver: &Solver,
+    (solver, stop): (&Solver, &CancellationToken),
     input: &Input,
     platform: Platform,
     converted: Converted,
 ) -> Result<Built, Error> {
     let definition = &converted.definition;
     let chain = solver.solve(definition).await.map_err(|error| located(error, input, definition))?;
-    let layers = gantry.engine.export(&chain, Compression::default()).await?;
+    let layers = tokio::select! {
+        layers = gantry.engine.export(&chain, Compression::default()) => layers?,
+        () = stop.cancelled() => return Err(Error::new(Class::Cancelled, "stopped while compressing layers")),
+    };
     let parts = Parts { config: converted.config, epoch: converted.epoch, layers: layers.clone() };
     let report = assemble::image(gantry.store(), &platform, parts)?;
     Ok(Built { report, layers, chain })

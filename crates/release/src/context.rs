@@ -28,15 +28,13 @@ pub(crate) struct Input {
 /// Reads the Dockerfile and the ignore file that belongs to it.
 pub(crate) fn read(request: &BuildRequest) -> Result<Input, Error> {
     let context = &request.context;
-    match fs::metadata(context) {
-        Ok(metadata) if metadata.is_dir() => {}
-        Ok(_) => {
-            return Err(Error::new(
-                Class::Usage,
-                format!("the context `{}` is not a directory", context.display()),
-            ));
-        }
-        Err(error) => return Err(Error::io("read the context", context, &error)),
+    // A link to a directory is as good as the directory, but must not be copied as a link.
+    let real = fs::canonicalize(context).map_err(|error| Error::io("read the context", context, &error))?;
+    if !real.is_dir() {
+        return Err(Error::new(
+            Class::Usage,
+            format!("the context `{}` is not a directory", context.display()),
+        ));
     }
     let (path, text) = match &request.dockerfile {
         Dockerfile::Text(text) => (None, text.clone()),
@@ -49,7 +47,7 @@ pub(crate) fn read(request: &BuildRequest) -> Result<Input, Error> {
     };
     let exclude = ignore_patterns(context, path.as_deref())?;
     let name = path.map_or_else(|| "(standard input)".to_owned(), |path| shown(context, &path));
-    Ok(Input { name, text, context: context.clone(), exclude })
+    Ok(Input { name, text, context: real, exclude })
 }
 
 /// Dockerfiles in the context are known by their name in it, all others by the path that was given.

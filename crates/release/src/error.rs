@@ -162,7 +162,8 @@ impl From<EngineError> for Error {
             Fault::NotPermitted { .. } => Class::Denied,
             Fault::Sandbox(gantry_sandbox::Error::NotPermitted { .. }) => Class::Denied,
             Fault::Store(_) | Fault::Graph(_) | Fault::Io { .. } => Class::Internal,
-            Fault::Unsupported(_) => Class::Usage,
+            Fault::Unsupported(_) | Fault::Pattern { .. } => Class::Usage,
+            Fault::BaseLayer { .. } => Class::Verification,
             _ => Class::Build,
         };
         let mut plain = Self::new(class, fault.to_string()).with_causes(fault);
@@ -183,7 +184,7 @@ impl From<EngineError> for Error {
                     .push("paths are relative to the root of the source, and cannot leave it".to_owned());
             }
             Fault::Changed(_) => {
-                plain.hints.push("run the command again when nothing writes there".to_owned())
+                plain.hints.push("run the command again when nothing writes there".to_owned());
             }
             Fault::NoEmulator { hint, .. } => plain.hints.push(hint.clone()),
             Fault::NotPermitted { hint, .. } => plain.hints.push(hint.clone()),

@@ -14,6 +14,7 @@ mod plan;
 mod publish;
 mod report;
 mod request;
+mod whole_file;
 
 pub use build::build;
 pub use error::{Class, Error, Excerpt};
@@ -21,3 +22,4 @@ pub use events::{Event, Events};
 pub use gantry::{Gantry, Settings};
 pub use report::{BuildReport, LayerReport, PlatformReport};
 pub use request::{BuildRequest, CacheUse, Destination, Dockerfile, Output};
+pub use whole_file::{check_writable, write_file};

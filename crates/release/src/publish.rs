@@ -5,38 +5,72 @@
 //! unreferenced content and no changed tag.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use gantry_engine::ExportedLayer;
 use gantry_oci::{Descriptor, Digest, Document, ImageConfig, Platform, Reference};
+use tokio_util::sync::CancellationToken;
 
 use crate::build::{Built, Image};
 use crate::error::{Class, Error, publishing};
-use crate::events::{Events, Step};
+use crate::events::{Event, Events, Step};
 use crate::gantry::Gantry;
 
 /// Blobs on their way at once. A registry's own limits are the client's business; this bounds open files and buffers.
 const UPLOADS_AT_ONCE: usize = 6;
 
-/// Publishes an image under these names and returns them.
+/// Publishes an image under these names.
+///
+/// An error, or the end by `cancel`, names the tags that had moved by then, if there are any.
 pub(crate) async fn publish(
     gantry: &Gantry,
     image: &Image,
     names: &[Reference],
+    (events, cancel): (&dyn Events, &CancellationToken),
+) -> Result<(), Error> {
+    let stopped = || Error::new(Class::Cancelled, "stopped while publishing");
+    let proven = tokio::select! {
+        proven = upload_all(gantry, image, names, events) => proven?,
+        () = cancel.cancelled() => return Err(stopped()),
+    };
+    let mut moved: Vec<String> = Vec::new();
+    for (name, proof) in &proven {
+        let tagged = tokio::select! {
+            tagged = tag(gantry, name, proof) => tagged,
+            () = cancel.cancelled() => Err(stopped()),
+        };
+        if let Err(error) = tagged {
+            return Err(match moved.is_empty() {
+                true => error,
+                false => error.hint(format!("these tags were written before: {}", moved.join(", "))),
+            });
+        }
+        moved.push(name.to_string());
+        events.event(Event::Tagged { reference: name.clone(), digest: image.root.digest });
+    }
+    Ok(())
+}
+
+/// Uploads the image to all repositories, and proves it there, before the first tag of any moves.
+async fn upload_all(
+    gantry: &Gantry,
+    image: &Image,
+    names: &[Reference],
     events: &dyn Events,
-) -> Result<Vec<Reference>, Error> {
+) -> Result<Vec<(Reference, Arc<Proof>)>, Error> {
     let mut repositories: BTreeMap<String, Vec<&Reference>> = BTreeMap::new();
     for name in names {
         repositories.entry(name.name()).or_default().push(name);
     }
-    // All repositories have the image, proven, before the first tag of any moves.
     let mut proven = Vec::new();
     for (repository, names) in &repositories {
         let step = Step::begin(events, format!("[publish] {repository}"));
         match upload_and_prove(gantry, image, names[0], &step).await {
             Ok(proof) => {
                 step.done();
-                proven.push((proof, names));
+                let proof = Arc::new(proof);
+                proven.extend(names.iter().map(|name| ((*name).clone(), Arc::clone(&proof))));
             }
             Err(error) => {
                 step.failed(error.to_string());
@@ -44,14 +78,7 @@ pub(crate) async fn publish(
             }
         }
     }
-    let mut tags = Vec::new();
-    for (proof, names) in proven {
-        for name in names {
-            tag(gantry, name, &proof).await?;
-            tags.push((*name).clone());
-        }
-    }
-    Ok(tags)
+    Ok(proven)
 }
 
 async fn upload_and_prove(
@@ -128,8 +155,9 @@ async fn push_manifest(gantry: &Gantry, manifest: &Descriptor, name: &Reference)
     pushed.map(|_| ()).map_err(|error| publishing(&error))
 }
 
-/// Says that a repository has a whole image: its root document, every manifest, config and layer that it names, for
-/// exactly the platforms that were built. Only [`prove`] makes one.
+/// Says that a repository has a whole image for exactly the platforms that were built: its root document, manifests and
+/// configs were read back and are what was pushed; its layers, which the registry hashed when it took them, are there.
+/// Only [`prove`] makes one.
 #[derive(Debug)]
 struct Proof {
     repository: String,
@@ -216,7 +244,10 @@ async fn prove_platform(gantry: &Gantry, built: &Built, name: &Reference) -> Res
 
 /// Points a tag at an image that was proven to be there.
 async fn tag(gantry: &Gantry, name: &Reference, proof: &Proof) -> Result<(), Error> {
-    debug_assert_eq!(name.name(), proof.repository, "a proof holds for its repository");
+    if name.name() != proof.repository {
+        let message = format!("{name} was not proven: the proof is for {}", proof.repository);
+        return Err(Error::new(Class::Verification, message));
+    }
     if name.tag().is_none() {
         // A name with only a digest has nothing to move.
         return Ok(());

@@ -1,6 +1,6 @@
 //! What came of a build, for people's scripts.
 
-use gantry_oci::{Descriptor, Digest, Platform, Reference};
+use gantry_oci::{Descriptor, Digest, Platform};
 
 /// A finished build.
 #[derive(Debug, Clone)]
@@ -9,8 +9,6 @@ pub struct BuildReport {
     pub root: Descriptor,
     /// One entry per platform, in the order of the request.
     pub platforms: Vec<PlatformReport>,
-    /// The tags that were written.
-    pub tags: Vec<Reference>,
 }
 
 /// What was built for one platform.

@@ -57,12 +57,12 @@ pub enum Output {
     Push(Vec<Reference>),
     /// Keep it in the local store, named in its `index.json`.
     Keep(Vec<Reference>),
-    /// An OCI layout, as one archive.
-    OciArchive(Destination),
-    /// An OCI layout, as a directory.
-    OciDirectory(PathBuf),
-    /// An archive that `docker load` reads.
-    DockerArchive(Destination),
+    /// An OCI layout, as one archive, with further names.
+    OciArchive(Destination, Vec<Reference>),
+    /// An OCI layout, as a directory, with further names.
+    OciDirectory(PathBuf, Vec<Reference>),
+    /// An archive that `docker load` reads, with further names.
+    DockerArchive(Destination, Vec<Reference>),
     /// The file system as one archive.
     Tar(Destination),
     /// The file system as files.
@@ -76,4 +76,28 @@ pub enum Destination {
     File(PathBuf),
     /// To standard output.
     Stdout,
+}
+
+impl Output {
+    /// The names that this output gives the image, besides the request's tags.
+    pub fn names(&self) -> &[Reference] {
+        match self {
+            Self::Push(names)
+            | Self::Keep(names)
+            | Self::OciArchive(_, names)
+            | Self::OciDirectory(_, names)
+            | Self::DockerArchive(_, names) => names,
+            Self::Tar(_) | Self::Local(_) => &[],
+        }
+    }
+
+    /// Whether it goes to standard output.
+    pub fn is_to_stdout(&self) -> bool {
+        match self {
+            Self::OciArchive(to, _) | Self::DockerArchive(to, _) | Self::Tar(to) => {
+                *to == Destination::Stdout
+            }
+            _ => false,
+        }
+    }
 }

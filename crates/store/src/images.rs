@@ -1,11 +1,13 @@
 //! Named images: the entries of the layout's `index.json`, so that any OCI tool finds them.
 
 use std::fs;
+use std::io;
 
 use gantry_oci::{Descriptor, Index};
 
 use crate::error::At;
 use crate::lock::wait_for_lock;
+use crate::store::write_whole;
 use crate::{Store, StoreError};
 
 /// The annotation that holds an entry's full name, as containerd and BuildKit write it.
@@ -17,8 +19,8 @@ impl Store {
         let _lock = wait_for_lock(&self.root().join("locks/index"))?;
         let path = self.root().join("index.json");
         let bytes = fs::read(&path).at("read", &path)?;
-        // An index that cannot be read is one that somebody broke; the blobs are what counts.
-        let mut index: Index = serde_json::from_slice(&bytes).unwrap_or_else(|_| Index::new(Vec::new()));
+        let mut index: Index =
+            serde_json::from_slice(&bytes).map_err(io::Error::from).at("understand", &path)?;
         let is_replaced = |entry: &Descriptor| match entry.annotations.get(NAME) {
             Some(name) => names.contains(name),
             None => entry.digest == image.digest,
@@ -33,9 +35,7 @@ impl Store {
         if names.is_empty() {
             index.manifests.push(image.clone());
         }
-        let temporary = self.session().next_path();
         let text = serde_json::to_vec_pretty(&index).expect("an index is plain data");
-        fs::write(&temporary, text).at("write", &temporary)?;
-        fs::rename(&temporary, &path).at("rename the index to", &path)
+        write_whole(&self.session().next_path(), &path, &text)
     }
 }

@@ -30,7 +30,7 @@ pub use lock::Lock;
 pub use records::{LayerBlob, StepLayer};
 pub use session::TempDir;
 pub use snapshots::LayerId;
-pub use store::Store;
+pub use store::{OCI_LAYOUT, Store};
 
 #[cfg(test)]
 mod tests;

@@ -37,6 +37,17 @@ impl Store {
     }
 }
 
+/// Removes the files of locks that nobody holds: their holders died.
+pub(crate) fn sweep(directory: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(directory).at("read", directory)? {
+        let path = entry.at("read", directory)?.path();
+        if let Some(file) = lock_file(&path, FlockOperation::NonBlockingLockExclusive)? {
+            drop(Lock { path, _file: file });
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn wait_for_lock(path: &Path) -> Result<Lock, StoreError> {
     loop {
         if let Some(file) = lock_file(path, FlockOperation::LockExclusive)? {

@@ -63,11 +63,12 @@ fn reclaim(tmp: &Path) -> Result<(), StoreError> {
             continue;
         }
         if let Some(_dead) = lock_file(&path, FlockOperation::NonBlockingLockExclusive)? {
+            // What cannot be removed, because its last process is still dying or somebody protects it, keeps its lease
+            // and is tried again by the next process: it is no reason not to build.
             let directory = path.with_extension("");
-            if directory.exists() {
-                fs::remove_dir_all(&directory).at("remove the left-over", &directory)?;
+            if !directory.exists() || fs::remove_dir_all(&directory).is_ok() {
+                let _ = fs::remove_file(&path);
             }
-            fs::remove_file(&path).at("remove", &path)?;
         }
     }
     Ok(())

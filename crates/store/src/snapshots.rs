@@ -1,7 +1,7 @@
 //! Unpacked layers: directories in overlay's own format (whiteouts, opaque marks), used as lower directories.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -84,6 +84,12 @@ impl Store {
     /// left to the caller, who drops it.
     pub fn adopt_snapshot(&self, directory: &Path, layer: &LayerId) -> Result<(), StoreError> {
         let target = self.snapshot_path(layer);
+        if layer.is_of_image() {
+            // That a directory is there is all that says that an image's layer is unpacked, so it must survive a power
+            // cut whole. Steps' layers have records that do not count before they have reached the disk.
+            let file = File::open(directory).at("open", directory)?;
+            rustix::fs::syncfs(&file).map_err(io::Error::from).at("sync", directory)?;
+        }
         match fs::rename(directory, &target) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
             result => result.at("rename a layer to", &target),

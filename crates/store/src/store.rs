@@ -1,6 +1,7 @@
 //! Opening a store, and the directories that it is made of.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,11 +9,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 use crate::error::At;
-use crate::lock::wait_for_lock;
+use crate::lock::{sweep, wait_for_lock};
 use crate::session::Session;
 use crate::{StoreError, records};
 
-const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+/// The content of the file `oci-layout`.
+pub const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 const EMPTY_INDEX: &str =
     r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 
@@ -33,15 +35,16 @@ impl Store {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).at("create", &path)?;
         }
         let root = fs::canonicalize(root).at("resolve", root)?;
+        let session = Session::start(&root.join("tmp"))?;
+        sweep(&root.join("locks"))?;
+        // Two processes that make the layout or the tables at once would fail each other.
+        let opening = wait_for_lock(&root.join("locks/open"))?;
         for (name, text) in [("oci-layout", OCI_LAYOUT), ("index.json", EMPTY_INDEX)] {
             let path = root.join(name);
             if !path.exists() {
-                fs::write(&path, text).at("write", &path)?;
+                write_whole(&session.next_path(), &path, text.as_bytes())?;
             }
         }
-        let session = Session::start(&root.join("tmp"))?;
-        // Two processes that make the tables at once would fail each other.
-        let opening = wait_for_lock(&root.join("locks/open"))?;
         let database = records::open(&root)?;
         drop(opening);
         Ok(Self { root, database: Mutex::new(database), session })
@@ -65,4 +68,14 @@ impl Store {
         // A panic between two statements leaves SQLite as consistent as a crash would.
         self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Writes a file that is there whole or not at all, also after a crash.
+pub(crate) fn write_whole(temporary: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let written = File::create(temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.at("write", temporary)?;
+    fs::rename(temporary, path).at("rename a file to", path)
 }

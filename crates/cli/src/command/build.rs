@@ -1,5 +1,6 @@
 //! `gantry build`
 
+use std::collections::BTreeMap;
 use std::env;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use gantry_oci::{Platform, Reference};
-use gantry_release::{BuildReport, BuildRequest, CacheUse, Class, Dockerfile, Error, Gantry, Output, build};
+use gantry_release::{
+    BuildReport, BuildRequest, CacheUse, Class, Dockerfile, Error, Gantry, Output, build, check_writable,
+};
 
 use crate::args::{Build, Global, ProgressMode};
 use crate::failure::usage;
@@ -15,10 +18,18 @@ use crate::progress::{self, Display};
 use crate::signals::Signals;
 use crate::{config, exit, metadata, output_spec};
 
+/// The reproducible-builds convention.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// Runs the command.
 pub(crate) async fn run(global: &Global, args: &Build) -> Result<ExitCode, Error> {
     let request = request(args)?;
-    let names = request.tags.clone();
+    let mut names = request.tags.clone();
+    names.extend(request.outputs.iter().flat_map(Output::names).cloned());
+    let prints_id = args.quiet && !request.outputs.iter().any(Output::is_to_stdout);
+    for path in args.metadata_file.iter().chain(&args.iidfile) {
+        check_writable(path)?;
+    }
     let gantry = Gantry::open(config::settings(global)?)?;
     let signals = Signals::watch()?;
     let display = Arc::new(display(args));
@@ -27,6 +38,9 @@ pub(crate) async fn run(global: &Global, args: &Build) -> Result<ExitCode, Error
     match (built, signals.received()) {
         (Ok(report), _) => {
             record(args, &report, &names)?;
+            if prints_id {
+                print_id(&report)?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         // Whatever broke then broke because it was stopped.
@@ -42,7 +56,7 @@ fn display(args: &Build) -> Display {
     }
 }
 
-/// Writes what scripts read. The result is there by now, so a failure says so.
+/// Writes the files that scripts read.
 fn record(args: &Build, report: &BuildReport, names: &[Reference]) -> Result<(), Error> {
     if let Some(path) = &args.metadata_file {
         metadata::write(path, report, names)?;
@@ -50,12 +64,12 @@ fn record(args: &Build, report: &BuildReport, names: &[Reference]) -> Result<(),
     if let Some(path) = &args.iidfile {
         metadata::write_image_id(path, report)?;
     }
-    if args.quiet {
-        writeln!(std::io::stdout(), "{}", report.image_id()).map_err(|error| {
-            Error::new(Class::Internal, format!("cannot write to standard output: {error}"))
-        })?;
-    }
     Ok(())
+}
+
+fn print_id(report: &BuildReport) -> Result<(), Error> {
+    writeln!(std::io::stdout(), "{}", report.image_id())
+        .map_err(|error| Error::new(Class::Internal, format!("cannot write to standard output: {error}")))
 }
 
 fn request(args: &Build) -> Result<BuildRequest, Error> {
@@ -72,11 +86,7 @@ fn request(args: &Build) -> Result<BuildRequest, Error> {
         dockerfile: dockerfile(args.file.as_deref())?,
         target: args.target.clone(),
         platforms: args.platform.iter().map(|text| platform(text)).collect::<Result<_, _>>()?,
-        build_args: args
-            .build_arg
-            .iter()
-            .filter_map(|text| build_arg(text).transpose())
-            .collect::<Result<_, _>>()?,
+        build_args: build_args(&args.build_arg)?,
         labels: args.label.iter().map(|text| label(text)).collect::<Result<_, _>>()?,
         tags: args.tag.iter().map(|text| tag(text)).collect::<Result<_, _>>()?,
         outputs,
@@ -120,6 +130,18 @@ fn tag(text: &str) -> Result<Reference, Error> {
     }
 }
 
+/// The build arguments; the time of everything that is built may come from the environment, too, as with buildx.
+fn build_args(texts: &[String]) -> Result<BTreeMap<String, String>, Error> {
+    let mut found = BTreeMap::new();
+    if let Ok(epoch) = env::var(EPOCH) {
+        found.insert(EPOCH.to_owned(), epoch);
+    }
+    for text in texts {
+        found.extend(build_arg(text)?);
+    }
+    Ok(found)
+}
+
 /// A variable without a value is the environment's, or is left out.
 fn build_arg(text: &str) -> Result<Option<(String, String)>, Error> {
     match text.split_once('=') {
@@ -142,19 +164,16 @@ fn label(text: &str) -> Result<(String, String), Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[test]
-    fn build_args() {
+    fn build_arguments() {
         let some = |name: &str, value: &str| Some((name.to_owned(), value.to_owned()));
         assert_eq!(build_arg("A=b=c").unwrap(), some("A", "b=c"));
         assert_eq!(build_arg("A=").unwrap(), some("A", ""));
         assert_eq!(build_arg("A_VARIABLE_THAT_NOBODY_SETS").unwrap(), None);
         assert!(build_arg("=x").is_err() && build_arg("").is_err());
-        let collected: BTreeMap<String, String> =
-            [build_arg("A=1"), build_arg("A=2")].into_iter().flatten().flatten().collect();
-        assert_eq!(collected["A"], "2", "the last one counts");
+        let texts = ["A=1", "A=2"].map(str::to_owned);
+        assert_eq!(build_args(&texts).unwrap()["A"], "2", "the last one counts");
     }
 }

@@ -31,9 +31,12 @@ impl Json {
                 json!({ "vertexes": [{ "digest": vertex, "name": name, "started": clock }] })
             }
             ProgressEvent::Ended { vertex, outcome } => {
-                let (name, started) = self.started.get(vertex).cloned().unwrap_or_default();
+                let (name, started) = self.started.get(vertex).cloned().unzip();
                 let mut object =
-                    json!({ "digest": vertex, "name": name, "started": started, "completed": clock });
+                    json!({ "digest": vertex, "name": name.unwrap_or_default(), "completed": clock });
+                if let Some(started) = started {
+                    object["started"] = json!(started);
+                }
                 match outcome {
                     Outcome::Cached => object["cached"] = json!(true),
                     Outcome::Failed(message) => object["error"] = json!(message),

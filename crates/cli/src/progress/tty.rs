@@ -73,7 +73,7 @@ impl View for Tty {
             }
             Event::Built { digest } => state.settled.push(format!("built {digest}")),
             Event::Tagged { reference, digest } => {
-                state.settled.push(format!("tagged {reference} as {digest}"))
+                state.settled.push(format!("tagged {reference} as {digest}"));
             }
             _ => {}
         }

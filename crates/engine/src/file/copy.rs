@@ -5,7 +5,7 @@
 //! never directories; names of one file stay names of one file within one source.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 use gantry_llb::pb::FileActionCopy;
 use gantry_store::FileIdentity;
 use rustix::fs::{CWD, Dev, FileType, Mode, Timespec, mknodat};
+use tokio_util::sync::CancellationToken;
 
 use super::mode::ModeChange;
 use super::place::{Look, set_mode, set_time, timespec};
 use crate::content::extended_attributes;
 use crate::error::{At, Fault};
 use crate::rooted;
-use crate::select::{Entry, Item, Ownership};
+use crate::select::{Entry, Item, Ownership, SourceRoot, select, whole};
 
 /// Where and how a copy writes.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(crate) struct Copier<'a> {
     pub(crate) look: Look,
     /// Whose files the sources are.
     pub(crate) ownership: Ownership,
+    /// Ends the copy when it is cancelled.
+    pub(crate) cancel: &'a CancellationToken,
 }
 
 impl Copier<'_> {
@@ -44,6 +47,9 @@ impl Copier<'_> {
         let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
         let mut finished_directories = Vec::new();
         for entry in &item.entries {
+            if self.cancel.is_cancelled() {
+                return Err(Fault::Cancelled);
+            }
             let target = match entry.relative.as_os_str().is_empty() {
                 true => destination.clone(),
                 false => destination.join(&entry.relative),
@@ -153,7 +159,8 @@ impl Copier<'_> {
     fn file(&self, entry: &Entry, target: &Path) -> Result<(), Fault> {
         let kind = entry.metadata.file_type();
         if kind.is_symlink() {
-            let link = fs::read_link(&entry.path).at("read link", &entry.path)?;
+            let link = fs::read_link(&entry.path).reading(&entry.path)?;
+            unchanged(entry, &fs::symlink_metadata(&entry.path).reading(&entry.path)?)?;
             symlink(link, target).at("make link", target)?;
         } else if kind.is_file() {
             copy_bytes(entry, target)?;
@@ -205,13 +212,48 @@ impl Copier<'_> {
     }
 }
 
+/// How a whole directory is copied.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WholeCopy<'a> {
+    /// From here.
+    pub(crate) source: &'a SourceRoot<'a>,
+    /// This directory of it.
+    pub(crate) directory: &'a str,
+    /// The owner of the copies; `None` keeps the source's.
+    pub(crate) owner: Option<(u32, u32)>,
+    /// Ends it when it is cancelled.
+    pub(crate) cancel: &'a CancellationToken,
+}
+
+impl WholeCopy<'_> {
+    /// Copies everything in the directory to `root`, and tells what the directory itself looks like.
+    pub(crate) fn to(&self, root: &Path) -> Result<Option<Metadata>, Fault> {
+        let action = whole(self.directory);
+        let copier = Copier {
+            root,
+            action: &action,
+            mode: ModeChange::Keep,
+            look: Look::new(self.owner, -1),
+            ownership: self.source.ownership,
+            cancel: self.cancel,
+        };
+        let items = select(self.source, &action)?;
+        items.iter().try_for_each(|item| copier.copy(item))?;
+        Ok(items.first().and_then(|item| item.entries.first()).map(|top| top.metadata.clone()))
+    }
+}
+
 /// Copies a file's bytes, and makes sure that they are the bytes that were selected.
 fn copy_bytes(entry: &Entry, target: &Path) -> Result<(), Fault> {
-    let mut source = File::open(&entry.path).at("open", &entry.path)?;
+    let mut source = File::open(&entry.path).reading(&entry.path)?;
     let mut copy = File::create_new(target).at("create", target)?;
-    io::copy(&mut source, &mut copy).at("copy", &entry.path)?;
-    let after = source.metadata().at("examine", &entry.path)?;
-    match FileIdentity::of(&after) == FileIdentity::of(&entry.metadata) {
+    io::copy(&mut source, &mut copy).reading(&entry.path)?;
+    unchanged(entry, &source.metadata().reading(&entry.path)?)
+}
+
+/// Fails if a file is no longer what was selected, and so is not what its key says.
+pub(crate) fn unchanged(entry: &Entry, now: &Metadata) -> Result<(), Fault> {
+    match FileIdentity::of(now) == FileIdentity::of(&entry.metadata) {
         true => Ok(()),
         false => Err(Fault::Changed(entry.path.clone())),
     }

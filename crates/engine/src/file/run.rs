@@ -8,8 +8,9 @@ use gantry_llb::pb::file_action::Action;
 use gantry_llb::pb::{
     FileAction, FileActionCopy, FileActionMkDir, FileActionMkFile, FileActionRm, FileActionSymlink,
 };
+use tokio_util::sync::CancellationToken;
 
-use super::copy::Copier;
+use super::copy::{Copier, unchanged};
 use super::mode::ModeChange;
 use super::place::{Look, set_mode};
 use crate::error::{At, Fault};
@@ -52,18 +53,24 @@ pub(crate) struct FileOperation<'a> {
     pub(crate) sources: Vec<Option<&'a Source>>,
     /// For each action, what was selected already.
     pub(crate) selected: Vec<Option<&'a [Item]>>,
+    /// Ends it when it is cancelled.
+    pub(crate) cancel: &'a CancellationToken,
 }
 
 /// Applies the operation to the tree mounted at `root`.
 pub(crate) fn apply(operation: &FileOperation<'_>, root: &Path) -> Result<(), Fault> {
+    apply_actions(operation, root).map_err(|fault| fault.inside(root))
+}
+
+fn apply_actions(operation: &FileOperation<'_>, root: &Path) -> Result<(), Fault> {
     for (index, action) in operation.actions.iter().enumerate() {
         match action.action.as_ref() {
             Some(Action::Copy(copy)) => {
                 let source = operation.sources[index]
                     .ok_or_else(|| Fault::Graph("a copy has no source".to_owned()))?;
                 match operation.selected[index] {
-                    Some(items) => copy_items(copy, source, items, root)?,
-                    None => copy_items(copy, source, &select(&source.root(), copy)?, root)?,
+                    Some(items) => copy_items(operation, (copy, source), items, root)?,
+                    None => copy_items(operation, (copy, source), &select(&source.root(), copy)?, root)?,
                 }
             }
             Some(Action::Mkdir(mkdir)) => make_directory(mkdir, root)?,
@@ -76,11 +83,23 @@ pub(crate) fn apply(operation: &FileOperation<'_>, root: &Path) -> Result<(), Fa
     Ok(())
 }
 
-fn copy_items(copy: &FileActionCopy, source: &Source, items: &[Item], root: &Path) -> Result<(), Fault> {
+fn copy_items(
+    operation: &FileOperation<'_>,
+    (copy, source): (&FileActionCopy, &Source),
+    items: &[Item],
+    root: &Path,
+) -> Result<(), Fault> {
     let mode = ModeChange::new(copy.mode, &copy.mode_str)?;
     let owner = users::owner(root, copy.owner.as_ref())?;
     let look = Look::new(owner, copy.timestamp);
-    let copier = Copier { root, action: copy, mode, look, ownership: source.root().ownership };
+    let copier = Copier {
+        root,
+        action: copy,
+        mode,
+        look,
+        ownership: source.root().ownership,
+        cancel: operation.cancel,
+    };
     for item in items {
         if !(copy.attempt_unpack_docker_compatibility && unpack(copy, item, root, &look)?) {
             copier.copy(item)?;
@@ -95,16 +114,17 @@ fn unpack(copy: &FileActionCopy, item: &Item, root: &Path, look: &Look) -> Resul
     if !entry.metadata.is_file() {
         return Ok(false);
     }
-    let file = fs::File::open(&entry.path).at("open", &entry.path)?;
+    let file = fs::File::open(&entry.path).reading(&entry.path)?;
     if !gantry_layer::is_archive(&file) {
         return Ok(false);
     }
-    let archive = fs::File::open(&entry.path).at("open", &entry.path)?;
+    let archive = fs::File::open(&entry.path).reading(&entry.path)?;
     let destination = rooted::resolve(root, Path::new(&copy.dest)).at("resolve", Path::new(&copy.dest))?;
     look.make_directories(&destination, super::place::DEFAULT_DIRECTORY_MODE)?;
     let inside = Path::new("/").join(destination.strip_prefix(root).unwrap_or(&destination));
-    gantry_layer::extract_archive(archive, root, &inside.to_string_lossy(), look.owner)
-        .map_err(|source| Fault::Layer { layer: copy.src.clone(), source })?;
+    gantry_layer::extract_archive(&archive, root, &inside.to_string_lossy(), look.owner)
+        .map_err(|source| Fault::Layer { action: "unpack", name: copy.src.clone(), source })?;
+    unchanged(entry, &archive.metadata().reading(&entry.path)?)?;
     Ok(true)
 }
 

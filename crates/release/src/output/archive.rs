@@ -1,14 +1,14 @@
 //! Images as one file: OCI layouts, and what `docker load` reads.
 //!
-//! The file is written beside its destination and renamed when it is complete.
+//! Their blobs are read from the store as they are written.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
 
 use gantry_oci::{Digest, Reference};
-use gantry_store::Store;
+use gantry_store::{OCI_LAYOUT, Store};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::fetch_all;
 use super::layout;
@@ -16,9 +16,7 @@ use crate::build::Image;
 use crate::error::{Class, Error};
 use crate::gantry::Gantry;
 use crate::request::Destination;
-
-/// Few, large writes.
-const WRITE_BUFFER: usize = 256 << 10;
+use crate::whole_file::write_file;
 
 /// Writes an OCI layout.
 pub(crate) async fn oci(
@@ -26,12 +24,13 @@ pub(crate) async fn oci(
     image: &Image,
     names: &[Reference],
     to: &Destination,
+    cancel: &CancellationToken,
 ) -> Result<(), Error> {
     let files = vec![
-        ("oci-layout".to_owned(), layout::OCI_LAYOUT.to_vec()),
+        ("oci-layout".to_owned(), OCI_LAYOUT.as_bytes().to_vec()),
         ("index.json".to_owned(), layout::index(image, names)),
     ];
-    write(gantry, image, files, to).await
+    write(gantry, image, files, (to, cancel)).await
 }
 
 /// Writes an OCI layout that Docker engines of all ages can load: it has a `manifest.json`, too.
@@ -40,6 +39,7 @@ pub(crate) async fn docker(
     image: &Image,
     names: &[Reference],
     to: &Destination,
+    cancel: &CancellationToken,
 ) -> Result<(), Error> {
     let built = image.platforms.first().expect("an image has a platform");
     let path = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
@@ -49,22 +49,22 @@ pub(crate) async fn docker(
         "Layers": built.report.layers.iter().map(|layer| path(&layer.descriptor.digest)).collect::<Vec<_>>(),
     }]);
     let files = vec![
-        ("oci-layout".to_owned(), layout::OCI_LAYOUT.to_vec()),
+        ("oci-layout".to_owned(), OCI_LAYOUT.as_bytes().to_vec()),
         ("index.json".to_owned(), layout::index(image, names)),
         ("manifest.json".to_owned(), serde_json::to_vec(&manifest).expect("a manifest is plain data")),
     ];
-    write(gantry, image, files, to).await
+    write(gantry, image, files, (to, cancel)).await
 }
 
 async fn write(
     gantry: &Gantry,
     image: &Image,
     files: Vec<(String, Vec<u8>)>,
-    to: &Destination,
+    (to, cancel): (&Destination, &CancellationToken),
 ) -> Result<(), Error> {
     fetch_all(gantry, image).await?;
     let (store, blobs) = (gantry.store().clone(), layout::blobs(image));
-    to_destination(to.clone(), move |out| {
+    to_destination(to.clone(), cancel.clone(), move |out| {
         let mut archive = tar::Builder::new(out);
         append_directory(&mut archive, "blobs/")?;
         append_directory(&mut archive, "blobs/sha256/")?;
@@ -101,47 +101,46 @@ fn header(size: u64, mode: u32) -> tar::Header {
     header
 }
 
-/// Gives `write` the destination, on a thread that may block.
+/// Gives `write` the destination, on a thread that may block, until `cancel` is cancelled.
 pub(crate) async fn to_destination(
     to: Destination,
+    cancel: CancellationToken,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
 ) -> Result<(), Error> {
-    blocking(move || match to {
-        Destination::Stdout => {
-            let mut out = BufWriter::with_capacity(WRITE_BUFFER, io::stdout().lock());
-            write(&mut out).and_then(|()| out.flush()).map_err(|error| {
-                Error::new(Class::Internal, format!("cannot write to standard output: {error}"))
-            })
-        }
-        Destination::File(path) => {
-            let temporary = beside(&path);
-            let written = File::create(&temporary.0).and_then(|file| {
-                let mut out = BufWriter::with_capacity(WRITE_BUFFER, file);
-                write(&mut out)?;
-                out.flush()
-            });
-            written
-                .and_then(|()| fs::rename(&temporary.0, &path))
-                .map_err(|error| Error::io("write", &path, &error))
-        }
+    blocking(move || {
+        let stopped = || Error::new(Class::Cancelled, "stopped while writing");
+        let written = match &to {
+            Destination::Stdout => {
+                let mut out = BufWriter::new(io::stdout().lock());
+                write(&mut Watched { out: &mut out, cancel: &cancel }).and_then(|()| out.flush()).map_err(
+                    |error| Error::new(Class::Internal, format!("cannot write to standard output: {error}")),
+                )
+            }
+            Destination::File(path) => write_file(path, |out| write(&mut Watched { out, cancel: &cancel }))
+                .map_err(|error| Error::io("write", path, &error)),
+        };
+        written.map_err(|error| if cancel.is_cancelled() { stopped() } else { error })
     })
     .await
 }
 
-/// A file that is removed unless it was renamed.
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // After the rename there is nothing of this name.
-        let _ = fs::remove_file(&self.0);
-    }
+/// A writer that ends with the command.
+struct Watched<'a> {
+    out: &'a mut dyn Write,
+    cancel: &'a CancellationToken,
 }
 
-fn beside(path: &std::path::Path) -> Temporary {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".part-{}", std::process::id()));
-    Temporary(path.with_file_name(name))
+impl Write for Watched<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.cancel.is_cancelled() {
+            true => Err(io::Error::other("stopped")),
+            false => self.out.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Runs blocking work on a thread for such.

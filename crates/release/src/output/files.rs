@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 
 use gantry_oci::Platform;
+use tokio_util::sync::CancellationToken;
 
 use super::archive::to_destination;
 use crate::build::Image;
@@ -15,20 +16,30 @@ use crate::gantry::Gantry;
 use crate::request::Destination;
 
 /// Copies the files below `path`. They belong to whoever runs the command, as files of a build's result do.
-pub(crate) async fn local(gantry: &Gantry, image: &Image, path: &Path) -> Result<(), Error> {
+pub(crate) async fn local(
+    gantry: &Gantry,
+    image: &Image,
+    path: &Path,
+    cancel: &CancellationToken,
+) -> Result<(), Error> {
     for built in &image.platforms {
         let target = match image.platforms.len() {
             1 => path.to_owned(),
             _ => path.join(directory_name(&built.report.platform)),
         };
         fs::create_dir_all(&target).map_err(|error| Error::io("create", &target, &error))?;
-        gantry.engine.copy_to(&built.chain, &target).await?;
+        gantry.engine.copy_to(&built.chain, &target, cancel.clone()).await?;
     }
     Ok(())
 }
 
 /// Writes the files as one archive.
-pub(crate) async fn tar(gantry: &Gantry, image: &Image, to: &Destination) -> Result<(), Error> {
+pub(crate) async fn tar(
+    gantry: &Gantry,
+    image: &Image,
+    to: &Destination,
+    cancel: &CancellationToken,
+) -> Result<(), Error> {
     // Each tree is mounted only while it is written, so several pass through a file each.
     let staging = gantry.store().temp_dir()?;
     let mut parts = Vec::new();
@@ -51,7 +62,7 @@ pub(crate) async fn tar(gantry: &Gantry, image: &Image, to: &Destination) -> Res
         written.await??;
         parts.push((prefix, part));
     }
-    to_destination(to.clone(), move |out| match parts.as_slice() {
+    to_destination(to.clone(), cancel.clone(), move |out| match parts.as_slice() {
         [(None, part)] => io::copy(&mut fs::File::open(part)?, out).map(|_| ()),
         parts => join(parts, out),
     })

@@ -5,14 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use gantry_oci::{Descriptor, Digest, Index, Reference};
+use gantry_store::OCI_LAYOUT;
 
 use super::fetch_all;
 use crate::build::Image;
 use crate::error::Error;
 use crate::gantry::Gantry;
-
-/// The content of the file `oci-layout`.
-pub(crate) const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// All blobs of an image, once each.
 pub(crate) fn blobs(image: &Image) -> Vec<Digest> {
@@ -60,7 +58,7 @@ pub(crate) async fn directory(
                     .map_err(|error| Error::io("write", &target, &error))?;
             }
         }
-        for (name, bytes) in [("oci-layout", OCI_LAYOUT), ("index.json", &index)] {
+        for (name, bytes) in [("oci-layout", OCI_LAYOUT.as_bytes()), ("index.json", &index)] {
             let target = path.join(name);
             fs::write(&target, bytes).map_err(|error| Error::io("write", &target, &error))?;
         }

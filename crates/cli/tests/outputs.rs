@@ -1,0 +1,384 @@
+//! What a build gives: every kind of `--output`, the files for scripts, standard output, and the flags that change
+//! what is in the image.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may panic, as tests do")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Output as Finished, Stdio};
+
+use gantry_oci::{Descriptor, Digest, Document, ImageConfig, Index};
+use gantry_testkit::{FlatImage, FlatKind};
+use serde_json::Value;
+
+#[path = "support/world.rs"]
+mod world;
+
+use world::World;
+
+/// Two platforms, without a step that would need an emulator.
+const BOTH: &str = "--platform=linux/amd64,linux/arm64";
+
+/// A few files on nothing, one per platform.
+const FILES: &str =
+    "FROM scratch\nARG TARGETARCH\nCOPY app.txt /etc/\nCOPY Dockerfile /only-$TARGETARCH\nENV A=1\n";
+
+fn world() -> World {
+    let world = World::bare(FILES);
+    world.gantry.write("app.txt", "app\n");
+    world
+}
+
+/// Builds, and checks that progress is quiet where nobody asked for it.
+#[track_caller]
+fn build(world: &World, arguments: &[&str]) -> String {
+    let output = world.build(&[&["--progress=quiet"], arguments].concat()).success();
+    assert_eq!(output.stderr, "", "a quiet build says nothing");
+    world.assert_nothing_left();
+    output.stdout
+}
+
+/// The paths in an image that are not directories, with the short text of each.
+fn files(image: &FlatImage) -> BTreeMap<String, String> {
+    let tree = image.after(image.layers());
+    let text = |kind: &FlatKind| match kind {
+        FlatKind::Regular { text, .. } => text.clone(),
+        _ => None,
+    };
+    tree.iter().filter_map(|(path, file)| Some((path.clone(), text(&file.kind)?))).collect()
+}
+
+fn expected(architecture: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("etc/app.txt".to_owned(), "app\n".to_owned()),
+        (format!("only-{architecture}"), FILES.to_owned()),
+    ])
+}
+
+fn json(path: impl AsRef<Path>) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// The names and contents of an archive's files.
+fn entries(archive: impl Read) -> BTreeMap<String, Vec<u8>> {
+    let mut archive = tar::Archive::new(archive);
+    let mut found = BTreeMap::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().to_string_lossy().into_owned();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        assert!(found.insert(path.clone(), bytes).is_none(), "{path} is there twice");
+    }
+    found
+}
+
+/// The names of all files below a directory.
+fn listing(directory: &Path) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(next) = directories.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => directories.push(path),
+                false => {
+                    names.insert(path.strip_prefix(directory).unwrap().display().to_string());
+                }
+            }
+        }
+    }
+    names
+}
+
+fn set<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
+    names.map(str::to_owned).into()
+}
+
+// ---- Images as files ----
+
+#[test]
+fn root_oci_archive_and_directory() {
+    let world = world();
+    let tag = "--tag=registry.example/app:1";
+    build(&world, &[BOTH, tag, "--output=type=oci,dest=app.tar", "--output=type=oci,dest=app,tar=false"]);
+    for layout in ["app.tar", "app"] {
+        let images = FlatImage::read(&world.gantry.directory().join(layout));
+        let found: Vec<_> =
+            images.iter().map(|(platform, image)| (platform.as_str(), files(image))).collect();
+        assert_eq!(
+            found,
+            [("linux/amd64", expected("amd64")), ("linux/arm64", expected("arm64"))],
+            "{layout}"
+        );
+    }
+    let directory = world.gantry.directory().join("app");
+    let index: Index = serde_json::from_slice(&fs::read(directory.join("index.json")).unwrap()).unwrap();
+    assert_eq!(names(&index), [("registry.example/app:1".to_owned(), "1".to_owned())]);
+    let archived = entries(fs::File::open(world.gantry.directory().join("app.tar")).unwrap());
+    assert_eq!(archived["index.json"], fs::read(directory.join("index.json")).unwrap());
+    assert_eq!(archived["oci-layout"], fs::read(directory.join("oci-layout")).unwrap());
+    // Again over what is there: the same bytes.
+    let before = fs::read(world.gantry.directory().join("app.tar")).unwrap();
+    build(&world, &[BOTH, tag, "--output=type=oci,dest=app.tar", "--output=type=oci,dest=app,tar=false"]);
+    assert!(before == fs::read(world.gantry.directory().join("app.tar")).unwrap(), "the archive differs");
+}
+
+#[test]
+fn root_an_archive_has_the_layers_of_the_base_image() {
+    let world = World::new("FROM BASE\nENV A=1\n");
+    build(&world, &["--platform=linux/arm64", "--output=type=oci,dest=app.tar"]);
+    let images = FlatImage::read(&world.gantry.directory().join("app.tar"));
+    let image = &images["linux/arm64"];
+    assert_eq!(image.layers(), 1);
+    assert!(image.after(1).contains_key("bin/busybox"), "the layer was fetched for the archive");
+}
+
+/// The names that an index gives, by containerd's annotation and by OCI's.
+fn names(index: &Index) -> Vec<(String, String)> {
+    let annotation = |entry: &Descriptor, key: &str| entry.annotations.get(key).cloned().unwrap_or_default();
+    let both = |entry: &Descriptor| {
+        let full = annotation(entry, "io.containerd.image.name");
+        (full, annotation(entry, "org.opencontainers.image.ref.name"))
+    };
+    index.manifests.iter().map(both).collect()
+}
+
+#[test]
+fn root_docker_archive() {
+    let world = world();
+    build(&world, &["--tag=registry.example/app:1", "--output=type=docker,dest=app.tar"]);
+    let archived = entries(fs::File::open(world.gantry.directory().join("app.tar")).unwrap());
+    let manifest: Value = serde_json::from_slice(&archived["manifest.json"]).unwrap();
+    let [image] = manifest.as_array().unwrap().as_slice() else { panic!("one image: {manifest}") };
+    assert_eq!(image["RepoTags"], serde_json::json!(["registry.example/app:1"]));
+    let config: ImageConfig = serde_json::from_slice(&archived[image["Config"].as_str().unwrap()]).unwrap();
+    let layers = image["Layers"].as_array().unwrap();
+    assert_eq!(layers.len(), config.rootfs.diff_ids.len());
+    assert!(layers.iter().all(|layer| archived.contains_key(layer.as_str().unwrap())), "{layers:?}");
+    // It is an OCI layout, too.
+    let images = FlatImage::read(&world.gantry.directory().join("app.tar"));
+    assert_eq!(images.len(), 1);
+}
+
+#[test]
+fn root_docker_archive_holds_one_platform() {
+    let world = world();
+    let output = world.build(&[BOTH, "--output=type=docker,dest=app.tar"]).code(2);
+    assert!(output.stderr.contains("holds one platform"), "{}", output.stderr);
+    assert!(!world.gantry.directory().join("app.tar").exists());
+}
+
+#[test]
+fn root_image_in_the_store() {
+    let world = world();
+    build(&world, &[BOTH, "--tag=registry.example/app:1", "--output=type=image,name=registry.example/app:2"]);
+    build(&world, &["--tag=registry.example/other"]);
+    let index: Index = serde_json::from_slice(&fs::read(world.store().join("index.json")).unwrap()).unwrap();
+    let found: BTreeSet<_> = names(&index).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        found,
+        set(["registry.example/app:1", "registry.example/app:2", "registry.example/other:latest"])
+    );
+    for entry in &index.manifests {
+        let bytes = fs::read(world.store().join("blobs/sha256").join(entry.digest.hex())).unwrap();
+        assert!(Document::parse(&bytes, Some(&entry.media_type)).is_ok());
+    }
+    // A name moves to what is built next.
+    let before =
+        index.manifests.iter().find(|entry| entry.annotations.values().any(|name| name.ends_with("app:1")));
+    world.gantry.write("app.txt", "changed\n");
+    build(&world, &[BOTH, "--tag=registry.example/app:1"]);
+    let index: Index = serde_json::from_slice(&fs::read(world.store().join("index.json")).unwrap()).unwrap();
+    let after: Vec<_> = index
+        .manifests
+        .iter()
+        .filter(|entry| entry.annotations.values().any(|name| name.ends_with("app:1")))
+        .collect();
+    assert_eq!(after.len(), 1);
+    assert_ne!(after[0].digest, before.unwrap().digest);
+}
+
+// ---- File systems ----
+
+#[test]
+fn root_files() {
+    let world = world();
+    build(&world, &["--platform=linux/arm64", "--output=type=local,dest=one", "--output=short"]);
+    build(&world, &[BOTH, "--output=type=local,dest=both"]);
+    let directory = world.gantry.directory();
+    for name in ["one", "short"] {
+        assert_eq!(listing(&directory.join(name)), set(["etc/app.txt", "only-arm64"]), "{name}");
+    }
+    assert_eq!(
+        listing(&directory.join("both")),
+        set([
+            "linux_amd64/etc/app.txt",
+            "linux_amd64/only-amd64",
+            "linux_arm64/etc/app.txt",
+            "linux_arm64/only-arm64"
+        ])
+    );
+    assert_eq!(fs::read_to_string(directory.join("one/etc/app.txt")).unwrap(), "app\n");
+}
+
+#[test]
+fn root_file_system_archive() {
+    let world = world();
+    build(&world, &["--platform=linux/arm64", "--output=type=tar,dest=one.tar"]);
+    build(&world, &[BOTH, "--output=type=tar,dest=both.tar"]);
+    let names = |archive: &str| -> BTreeSet<String> {
+        let entries = entries(fs::File::open(world.gantry.directory().join(archive)).unwrap());
+        entries.into_keys().filter(|name| !name.ends_with('/')).collect()
+    };
+    assert_eq!(names("one.tar"), set(["etc/app.txt", "only-arm64"]));
+    assert_eq!(
+        names("both.tar"),
+        set([
+            "linux_amd64/etc/app.txt",
+            "linux_amd64/only-amd64",
+            "linux_arm64/etc/app.txt",
+            "linux_arm64/only-arm64"
+        ])
+    );
+}
+
+#[test]
+fn root_archives_to_standard_output() {
+    let world = world();
+    for (output, file) in
+        [("-", "etc/app.txt"), ("type=tar,dest=-", "etc/app.txt"), ("type=oci", "index.json")]
+    {
+        let finished = raw(&world, &["--progress=plain", "--output", output], b"");
+        assert!(entries(finished.stdout.as_slice()).contains_key(file), "--output {output}");
+    }
+    let both = world.build(&["--output=-", "--output=type=oci,dest=-"]).code(2);
+    assert!(both.stderr.contains("cannot both go to standard output"), "{}", both.stderr);
+}
+
+/// Runs with this standard input; output as bytes.
+#[track_caller]
+fn raw(world: &World, arguments: &[&str], stdin: &[u8]) -> Finished {
+    let mut command = world.gantry.command(world.arguments(arguments));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(stdin).unwrap();
+    let finished = child.wait_with_output().unwrap();
+    assert!(finished.status.success(), "{}", String::from_utf8_lossy(&finished.stderr));
+    finished
+}
+
+// ---- What scripts read ----
+
+#[test]
+fn root_files_for_scripts() {
+    let world = world();
+    let id = build(
+        &world,
+        &[
+            "--quiet",
+            "--iidfile=id",
+            "--metadata-file=meta.json",
+            "--tag=r.example/a:1",
+            "--tag=r.example/b:2",
+        ],
+    );
+    let directory = world.gantry.directory();
+    let metadata = json(directory.join("meta.json"));
+    let keys: Vec<_> = metadata.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(
+        keys,
+        [
+            "containerimage.config.digest",
+            "containerimage.descriptor",
+            "containerimage.digest",
+            "image.name",
+            "gantry.platforms",
+        ]
+    );
+    assert_eq!(metadata["image.name"], "r.example/a:1,r.example/b:2");
+    let config = metadata["containerimage.config.digest"].as_str().unwrap();
+    assert_eq!(id, format!("{config}\n"), "--quiet prints the id and nothing else");
+    assert_eq!(fs::read_to_string(directory.join("id")).unwrap(), config);
+    assert_eq!(metadata["containerimage.descriptor"]["digest"], metadata["containerimage.digest"]);
+    let manifest: Digest = metadata["containerimage.digest"].as_str().unwrap().parse().unwrap();
+    let bytes = fs::read(world.store().join("blobs/sha256").join(manifest.hex())).unwrap();
+    let Document::Manifest(manifest) = Document::parse(&bytes, None).unwrap() else { panic!("one platform") };
+    assert_eq!(manifest.config.digest.to_string(), config);
+}
+
+#[test]
+fn root_files_for_scripts_of_several_platforms() {
+    let world = world();
+    let id = build(&world, &["-q", BOTH, "--iidfile=id", "--metadata-file=meta.json"]);
+    let metadata = json(world.gantry.directory().join("meta.json"));
+    let index = metadata["containerimage.digest"].as_str().unwrap();
+    assert_eq!(metadata.get("containerimage.config.digest"), None, "there are several configs");
+    assert_eq!(metadata.get("image.name"), None, "nobody gave a name");
+    assert_eq!(id, format!("{index}\n"));
+    assert_eq!(fs::read_to_string(world.gantry.directory().join("id")).unwrap(), index);
+    let platforms = metadata["gantry.platforms"].as_object().unwrap();
+    assert_eq!(platforms.keys().collect::<Vec<_>>(), ["linux/amd64", "linux/arm64"]);
+    for platform in platforms.values() {
+        assert_eq!(platform["layers"].as_array().unwrap().len(), 2, "{platform}");
+    }
+}
+
+#[test]
+fn root_a_failed_build_writes_no_files_for_scripts() {
+    let world = World::bare("FROM scratch\nCOPY missing /\n");
+    let output = world.build(&["-q", "--iidfile=id", "--metadata-file=meta.json", "--output=out"]).code(1);
+    assert_eq!(output.stdout, "");
+    assert_eq!(listing(world.gantry.directory()), set(["Dockerfile"]));
+}
+
+// ---- What is in the image ----
+
+/// The config of the image that these arguments give.
+fn config(world: &World, arguments: &[&str]) -> ImageConfig {
+    build(world, &[arguments, &["--metadata-file=meta.json"]].concat());
+    let metadata = json(world.gantry.directory().join("meta.json"));
+    let digest: Digest = metadata["containerimage.config.digest"].as_str().unwrap().parse().unwrap();
+    serde_json::from_slice(&fs::read(world.store().join("blobs/sha256").join(digest.hex())).unwrap()).unwrap()
+}
+
+#[test]
+fn root_labels() {
+    let world = World::bare("FROM scratch\nLABEL a=1 b=2\n");
+    let config = config(&world, &["--label=b=3", "--label", "c=with spaces", "--label=d"]);
+    let labels = config.config.labels.unwrap();
+    let labels: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(labels, [("a", "1"), ("b", "3"), ("c", "with spaces"), ("d", "")]);
+}
+
+#[test]
+fn root_target() {
+    let world = World::bare("FROM scratch AS one\nENV STAGE=one\nFROM scratch AS two\nENV STAGE=two\n");
+    for (arguments, stage) in [(&["--target=one"][..], "one"), (&["--target=TWO"], "two"), (&[], "two")] {
+        let env = config(&world, arguments).config.env.unwrap();
+        assert!(env.contains(&format!("STAGE={stage}")), "{arguments:?}: {env:?}");
+    }
+}
+
+#[test]
+fn root_build_args() {
+    let world = World::bare(
+        "FROM scratch\nARG GIVEN=default\nARG FROM_OUTSIDE=default\nARG UNSET=default\nENV ALL=$GIVEN,$FROM_OUTSIDE,$UNSET\n",
+    );
+    let world = World { gantry: world.gantry.env("FROM_OUTSIDE", "outside"), ..world };
+    let arguments = ["--build-arg=GIVEN=a=b", "--build-arg=FROM_OUTSIDE", "--build-arg=UNSET"];
+    let env = config(&world, &arguments).config.env.unwrap();
+    assert!(env.contains(&"ALL=a=b,outside,default".to_owned()), "{env:?}");
+}
+
+#[test]
+fn root_dockerfile_from_elsewhere() {
+    let world = world();
+    world.gantry.write("../other/Dockerfile.prod", "FROM scratch\nCOPY app.txt /prod.txt\n");
+    build(&world, &["--file=../other/Dockerfile.prod", "--output=prod"]);
+    assert_eq!(listing(&world.gantry.directory().join("prod")), set(["prod.txt"]));
+    raw(&world, &["--file=-", "--output=piped"], b"FROM scratch\nCOPY app.txt /piped.txt\n");
+    assert_eq!(listing(&world.gantry.directory().join("piped")), set(["piped.txt"]));
+}
