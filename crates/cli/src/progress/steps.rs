@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use gantry_llb::Outcome;
-use gantry_oci::Digest;
+use gantry_oci::{Digest, Platform};
 
 use crate::failure::clean;
 
@@ -47,7 +47,7 @@ impl Steps {
             self.steps.push(Step {
                 number: self.steps.len() + 1,
                 name: clean(name),
-                platform: platform.map(clean),
+                platform: platform.map(clean).or_else(|| platform_in(name)),
                 started: now,
                 ended: None,
                 line: Vec::new(),
@@ -66,6 +66,15 @@ impl Steps {
     pub(super) fn all(&self) -> &[Step] {
         &self.steps
     }
+}
+
+/// The platform in a name like `[linux/arm64 build 2/5] COPY …`: a copy works for the platform of its stage, but is the
+/// same for all, so its vertex has none.
+fn platform_in(name: &str) -> Option<String> {
+    let first = name.strip_prefix('[')?.split([' ', ']']).next()?;
+    let platform: Platform = first.parse().ok()?;
+    // `2/5` would be one, too.
+    first.starts_with("linux/").then(|| platform.to_string())
 }
 
 impl Step {
@@ -93,5 +102,24 @@ impl Step {
         // A program that draws over its line meant only the last drawing to stay.
         let text = text.trim_end_matches('\r');
         clean(text.rsplit('\r').next().unwrap_or_default()).trim_end().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms_of_steps() {
+        for (name, platform) in [
+            ("[linux/arm64 build 2/5] COPY a b", Some("linux/arm64")),
+            ("[linux/amd64 1/2] FROM x", Some("linux/amd64")),
+            ("[build 2/5] COPY a b", None),
+            ("[2/5] COPY a b", None),
+            ("[internal] load build context", None),
+            ("linux/arm64", None),
+        ] {
+            assert_eq!(platform_in(name).as_deref(), platform, "{name}");
+        }
     }
 }
