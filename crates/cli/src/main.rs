@@ -13,10 +13,14 @@ mod progress;
 mod signals;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
 use crate::args::{Cli, Command};
+
+/// How long abandoned work may take to tidy up. What is not tidy then, the next command removes.
+const LINGER: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     // The sandbox starts this program anew as the supervisor of a step, which must not have threads.
@@ -34,11 +38,14 @@ fn main() -> ExitCode {
     let outcome = on_deep_stack(|| match &cli.command {
         Command::Build(build) => runtime.block_on(command::build::run(&cli.global, build)),
     });
-    // A step that was stopped is waited for where it runs; what is left are idle threads.
-    runtime.shutdown_background();
+    // A step that was stopped is waited for where it runs. Threads that unpacked or copied for a build that failed or was
+    // stopped may still be at it; whoever is the last to let go of the store removes its temporary files.
+    runtime.shutdown_timeout(LINGER);
     match outcome {
-        Ok(code) => code,
-        Err(error) => exit::report(&error),
+        Some(Ok(code)) => code,
+        Some(Err(error)) => exit::report(&error),
+        // What happened where was printed when it happened.
+        None => exit::report(&failure::internal("gantry itself is at fault: please report the lines above")),
     }
 }
 
@@ -46,10 +53,10 @@ fn main() -> ExitCode {
 /// is used.
 const STACK: usize = 512 << 20;
 
-fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+/// Runs the command; `None` if it panicked.
+fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
-        let thread = thread.expect("one thread can be started");
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread.expect("one thread can be started").join().ok()
     })
 }

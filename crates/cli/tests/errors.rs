@@ -75,10 +75,6 @@ fn unknown_stage() {
         --- stdout
         --- stderr
         error: target stage `biuld` could not be found
-         --> Dockerfile:2:1
-          |
-        2 | FROM scratch AS final
-          | ^^^^^^^^^^^^^^^^^^^^^
         hint: did you mean `build`?
         ");
 }

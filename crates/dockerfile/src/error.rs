@@ -20,6 +20,8 @@ pub enum ErrorKind {
     Semantics,
     /// It is one, but asks for something that this version cannot do.
     Unsupported,
+    /// It is one, but has no stage of the name that the options ask for: no line of it is at fault.
+    Target,
 }
 
 /// Why a Dockerfile cannot be converted.
@@ -66,6 +68,11 @@ impl Fault {
     /// The text can be read, but not done.
     pub(crate) fn semantics(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::Semantics, message: message.into(), hints: Vec::new() }
+    }
+
+    /// The options ask for a stage that is not there.
+    pub(crate) fn target(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Target, message: message.into(), hints: Vec::new() }
     }
 
     /// The text can be done, but not by this version.

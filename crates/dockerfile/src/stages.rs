@@ -240,7 +240,7 @@ impl Stages {
         let Some(name) = name else { return Ok(last) };
         self.find(name).ok_or_else(|| {
             let lines = self.list[last].lines.clone();
-            Fault::semantics(format!("target stage `{name}` could not be found"))
+            Fault::target(format!("target stage `{name}` could not be found"))
                 .suggest(name, self.by_name.keys().map(String::as_str))
                 .at(&lines)
         })

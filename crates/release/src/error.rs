@@ -232,5 +232,7 @@ pub(crate) fn publishing(error: &RegistryError) -> Error {
 /// The error of a Dockerfile, with its lines.
 pub(crate) fn of_dockerfile(error: dockerfile::Error, file: &str, text: &str) -> Error {
     let excerpt = Excerpt { file: file.to_owned(), text: text.to_owned(), lines: error.lines };
-    Error { hints: error.hints, ..Error::new(Class::Usage, error.message).at(excerpt) }
+    // Whoever mistyped a flag learns nothing from a line of the file.
+    let excerpt = Some(excerpt).filter(|_| error.kind != dockerfile::ErrorKind::Target);
+    Error { hints: error.hints, excerpt, ..Error::new(Class::Usage, error.message) }
 }
