@@ -480,11 +480,12 @@ fn root_not_root() {
         status: 3
         --- stdout
         --- stderr
-        error: not enough privilege to run steps: CAP_SYS_ADMIN, CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETFCAP, CAP_SETGID, CAP_SETUID, CAP_SETPCAP missing. Namespaces and mounts are made for each step. Files of layers belong to any user. Files of layers may be readable by their owners only. Modes and times of other users' files are set. Set-user-id and set-group-id bits of layers are kept. Every step has a /dev, and overlays mark deleted files by device nodes. Layers may hold programs with file capabilities. Steps run with the groups of their USER. Steps run as their USER. Steps run with fewer capabilities than this process has.
+        error: not enough privilege to run steps: CAP_SYS_ADMIN, CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETFCAP, CAP_SETGID, CAP_SETUID, CAP_SETPCAP missing
          --> Dockerfile:2:1
           |
         2 | RUN true
           | ^^^^^^^^
+        caused by: Namespaces and mounts are made for each step.
         hint: run as root, or in a container that has these capabilities
         ");
     assert_eq!(fs::read_dir(own.join("store/tmp")).unwrap().count(), 0, "temporary files are left");

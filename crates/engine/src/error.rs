@@ -79,12 +79,12 @@ pub enum Fault {
         hint: String,
     },
     /// The machine does not allow what the engine needs.
-    #[error("not enough privilege to run steps: {capabilities} missing. {reason}")]
+    #[error("not enough privilege to run steps: {capabilities} missing")]
     NotPermitted {
         /// Which capabilities are missing.
         capabilities: String,
-        /// What they are needed for, in sentences.
-        reason: String,
+        /// What the first of them is needed for, as a sentence.
+        reason: &'static str,
         /// What to do.
         hint: String,
     },

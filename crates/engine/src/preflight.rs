@@ -68,14 +68,12 @@ fn check_exec(exec: &pb::ExecOp) -> Result<(), Fault> {
 /// Mounting layers and giving files their owners takes privileges that root has and a plain user has not.
 fn check_privileges() -> Result<(), Fault> {
     let missing = privileges()?;
-    if missing.is_empty() {
-        return Ok(());
-    }
+    let Some(first) = missing.first() else { return Ok(()) };
     let names: Vec<_> = missing.iter().map(|missing| missing.capability).collect();
-    let reasons: Vec<_> = missing.iter().map(|missing| missing.why).collect();
     Err(Fault::NotPermitted {
         capabilities: names.join(", "),
-        reason: reasons.join(" "),
+        // One reason says what it is about; ten bury it.
+        reason: first.why,
         hint: "run as root, or in a container that has these capabilities".to_owned(),
     })
 }

@@ -187,7 +187,10 @@ impl From<EngineError> for Error {
                 plain.hints.push("run the command again when nothing writes there".to_owned());
             }
             Fault::NoEmulator { hint, .. } => plain.hints.push(hint.clone()),
-            Fault::NotPermitted { hint, .. } => plain.hints.push(hint.clone()),
+            Fault::NotPermitted { reason, hint, .. } => {
+                plain.causes.push((*reason).to_owned());
+                plain.hints.push(hint.clone());
+            }
             Fault::Sandbox(error) => plain.hints.extend(hint_for_program(error).map(str::to_owned)),
             Fault::NoSuchUser { .. } => {
                 plain.hints.push("add it to the image first, or give a number instead of a name".to_owned());
