@@ -17,7 +17,7 @@ use crate::context::{self, Input};
 use crate::error::{Class, Error, Excerpt};
 use crate::events::{Event, Events, Step};
 use crate::gantry::Gantry;
-use crate::output;
+use crate::output::{self, Delivery};
 use crate::plan::plan;
 use crate::report::{BuildReport, PlatformReport};
 use crate::request::BuildRequest;
@@ -66,7 +66,8 @@ pub async fn build(
     };
     let image = solve_all(gantry, &input, plans, &events, &cancel).await?;
     events.event(Event::Built { digest: image.root.digest });
-    output::write_all(gantry, &request, &image, events.as_ref(), &cancel).await?;
+    let delivery = Delivery { gantry, image: &image, events: events.as_ref(), cancel: &cancel };
+    delivery.write_all(&request).await?;
     let platforms = image.platforms.into_iter().map(|built| built.report).collect();
     Ok(BuildReport { root: image.root, platforms })
 }

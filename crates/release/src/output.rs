@@ -8,7 +8,7 @@ mod layout;
 
 use std::time::Duration;
 
-use gantry_engine::ExportedLayer;
+use futures_util::future::try_join_all;
 use gantry_oci::Reference;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,9 @@ use crate::gantry::Gantry;
 use crate::publish;
 use crate::request::{BuildRequest, Destination, Output};
 use crate::whole_file::check_writable;
+
+/// How long a cancelled output has to clean up after itself.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Finds what can be told to be wrong before anything is built.
 pub(crate) fn check(request: &BuildRequest) -> Result<(), Error> {
@@ -49,68 +52,73 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), Error> {
     }
 }
 
-/// Writes all outputs.
-pub(crate) async fn write_all(
-    gantry: &Gantry,
-    request: &BuildRequest,
-    image: &Image,
-    events: &dyn Events,
-    cancel: &CancellationToken,
-) -> Result<(), Error> {
-    let mut to_push = Vec::new();
-    for output in &request.outputs {
-        match output {
-            Output::Push(names) => to_push.extend(names.iter().chain(&request.tags).cloned()),
-            _ => write(gantry, request, image, output, (events, cancel)).await?,
-        }
-    }
-    to_push.sort();
-    to_push.dedup();
-    if to_push.is_empty() {
-        return Ok(());
-    }
-    publish::publish(gantry, image, &to_push, (events, cancel)).await
+/// A finished image on its way to where it is wanted.
+#[derive(Clone, Copy)]
+pub(crate) struct Delivery<'a> {
+    pub(crate) gantry: &'a Gantry,
+    pub(crate) image: &'a Image,
+    pub(crate) events: &'a dyn Events,
+    pub(crate) cancel: &'a CancellationToken,
 }
 
-async fn write(
-    gantry: &Gantry,
-    request: &BuildRequest,
-    image: &Image,
-    output: &Output,
-    (events, cancel): (&dyn Events, &CancellationToken),
-) -> Result<(), Error> {
-    let step = Step::begin(events, format!("[output] {}", describe(output)));
-    let names = &request.tags;
-    let write = async {
-        match output {
-            Output::OciArchive(destination, more) => {
-                archive::oci(gantry, image, &all(names, more), destination, cancel).await
+impl Delivery<'_> {
+    /// Writes all outputs of the request.
+    pub(crate) async fn write_all(&self, request: &BuildRequest) -> Result<(), Error> {
+        let mut to_push = Vec::new();
+        for output in &request.outputs {
+            let names: Vec<_> = request.tags.iter().chain(output.names()).cloned().collect();
+            match output {
+                Output::Push(_) => to_push.extend(names),
+                _ => self.write(output, &names).await?,
             }
-            Output::OciDirectory(path, more) => {
-                layout::directory(gantry, image, &all(names, more), path).await
-            }
-            Output::DockerArchive(destination, more) => {
-                archive::docker(gantry, image, &all(names, more), destination, cancel).await
-            }
-            Output::Tar(destination) => files::tar(gantry, image, destination, cancel).await,
-            Output::Local(path) => files::local(gantry, image, path, cancel).await,
-            Output::Keep(more) => keep(gantry, image, &all(names, more)).await,
-            Output::Push(_) => Ok(()),
         }
-    };
-    // What writes large files looks at the token itself; this ends waiting for a registry.
-    let written = tokio::select! {
-        written = write => written,
-        () = stalled(cancel) => Err(Error::new(Class::Cancelled, "stopped while writing the result")),
-    };
-    match written {
-        Ok(()) => step.done(),
-        Err(error) => {
-            step.failed(error.to_string());
-            return Err(error);
+        to_push.sort();
+        to_push.dedup();
+        match to_push.is_empty() {
+            true => Ok(()),
+            false => publish::publish(self, &to_push).await,
         }
     }
-    Ok(())
+
+    async fn write(&self, output: &Output, names: &[Reference]) -> Result<(), Error> {
+        let step = Step::begin(self.events, format!("[output] {}", describe(output)));
+        let write = async {
+            match output {
+                Output::OciArchive(to, _) => archive::oci(self, names, to).await,
+                Output::OciDirectory(path, _) => layout::directory(self, names, path).await,
+                Output::DockerArchive(to, _) => archive::docker(self, names, to).await,
+                Output::Tar(to) => files::tar(self, to).await,
+                Output::Local(path) => files::local(self, path).await,
+                Output::Keep(_) => self.keep(names).await,
+                Output::Push(_) => Ok(()),
+            }
+        };
+        // What writes large files looks at the token itself; this ends waiting for a registry.
+        let written = tokio::select! {
+            written = write => written,
+            () = stalled(self.cancel) => Err(Error::new(Class::Cancelled, "stopped while writing the result")),
+        };
+        match &written {
+            Ok(()) => step.done(),
+            Err(error) => step.failed(error.to_string()),
+        }
+        written
+    }
+
+    /// Makes the store's own layout name the image.
+    async fn keep(&self, names: &[Reference]) -> Result<(), Error> {
+        self.fetch_all().await?;
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        self.gantry.store().name_image(&self.image.root, &names)?;
+        Ok(())
+    }
+
+    /// Makes sure that all layers of the image are in the store.
+    async fn fetch_all(&self) -> Result<(), Error> {
+        let layers = self.image.platforms.iter().flat_map(|built| &built.layers);
+        try_join_all(layers.map(|layer| self.gantry.engine.fetch_layer(&layer.blob))).await?;
+        Ok(())
+    }
 }
 
 fn describe(output: &Output) -> String {
@@ -129,33 +137,8 @@ fn describe(output: &Output) -> String {
     }
 }
 
-/// How long a cancelled output has to clean up after itself.
-const GRACE: Duration = Duration::from_secs(1);
-
 /// Waits until an output was cancelled and did not end by itself.
 async fn stalled(cancel: &CancellationToken) {
     cancel.cancelled().await;
     tokio::time::sleep(GRACE).await;
-}
-
-fn all(names: &[Reference], more: &[Reference]) -> Vec<Reference> {
-    names.iter().chain(more).cloned().collect()
-}
-
-/// Makes the store's own layout name the image.
-async fn keep(gantry: &Gantry, image: &Image, names: &[Reference]) -> Result<(), Error> {
-    fetch_all(gantry, image).await?;
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    gantry.store().name_image(&image.root, &names)?;
-    Ok(())
-}
-
-/// Makes sure that all layers of the image are in the store.
-pub(crate) async fn fetch_all(gantry: &Gantry, image: &Image) -> Result<(), Error> {
-    let layers = image.platforms.iter().flat_map(|built| &built.layers);
-    futures_util::future::try_join_all(
-        layers.map(|layer: &ExportedLayer| gantry.engine.fetch_layer(&layer.blob)),
-    )
-    .await?;
-    Ok(())
 }

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use gantry_engine::ExportedLayer;
 use gantry_oci::{Descriptor, Digest, Document, ImageConfig, Platform, Reference};
-use tokio_util::sync::CancellationToken;
 
 use crate::build::{Built, Image};
 use crate::error::{Class, Error, publishing};
-use crate::events::{Event, Events, Step};
+use crate::events::{Event, Step};
 use crate::gantry::Gantry;
+use crate::output::Delivery;
 
 /// Blobs on their way at once. A registry's own limits are the client's business; this bounds open files and buffers.
 const UPLOADS_AT_ONCE: usize = 6;
@@ -23,22 +23,17 @@ const UPLOADS_AT_ONCE: usize = 6;
 /// Publishes an image under these names.
 ///
 /// An error, or the end by `cancel`, names the tags that had moved by then, if there are any.
-pub(crate) async fn publish(
-    gantry: &Gantry,
-    image: &Image,
-    names: &[Reference],
-    (events, cancel): (&dyn Events, &CancellationToken),
-) -> Result<(), Error> {
+pub(crate) async fn publish(delivery: &Delivery<'_>, names: &[Reference]) -> Result<(), Error> {
     let stopped = || Error::new(Class::Cancelled, "stopped while publishing");
     let proven = tokio::select! {
-        proven = upload_all(gantry, image, names, events) => proven?,
-        () = cancel.cancelled() => return Err(stopped()),
+        proven = upload_all(delivery, names) => proven?,
+        () = delivery.cancel.cancelled() => return Err(stopped()),
     };
     let mut moved: Vec<String> = Vec::new();
     for (name, proof) in &proven {
         let tagged = tokio::select! {
-            tagged = tag(gantry, name, proof) => tagged,
-            () = cancel.cancelled() => Err(stopped()),
+            tagged = tag(delivery.gantry, name, proof) => tagged,
+            () = delivery.cancel.cancelled() => Err(stopped()),
         };
         if let Err(error) = tagged {
             return Err(match moved.is_empty() {
@@ -47,17 +42,15 @@ pub(crate) async fn publish(
             });
         }
         moved.push(name.to_string());
-        events.event(Event::Tagged { reference: name.clone(), digest: image.root.digest });
+        delivery.events.event(Event::Tagged { reference: name.clone(), digest: delivery.image.root.digest });
     }
     Ok(())
 }
 
 /// Uploads the image to all repositories, and proves it there, before the first tag of any moves.
 async fn upload_all(
-    gantry: &Gantry,
-    image: &Image,
+    delivery: &Delivery<'_>,
     names: &[Reference],
-    events: &dyn Events,
 ) -> Result<Vec<(Reference, Arc<Proof>)>, Error> {
     let mut repositories: BTreeMap<String, Vec<&Reference>> = BTreeMap::new();
     for name in names {
@@ -65,8 +58,8 @@ async fn upload_all(
     }
     let mut proven = Vec::new();
     for (repository, names) in &repositories {
-        let step = Step::begin(events, format!("[publish] {repository}"));
-        match upload_and_prove(gantry, image, names[0], &step).await {
+        let step = Step::begin(delivery.events, format!("[publish] {repository}"));
+        match upload_and_prove(delivery.gantry, delivery.image, names[0], &step).await {
             Ok(proof) => {
                 step.done();
                 let proof = Arc::new(proof);

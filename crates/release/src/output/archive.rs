@@ -10,38 +10,27 @@ use gantry_store::{OCI_LAYOUT, Store};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::fetch_all;
-use super::layout;
-use crate::build::Image;
+use super::{Delivery, layout};
 use crate::error::{Class, Error};
-use crate::gantry::Gantry;
 use crate::request::Destination;
 use crate::whole_file::write_file;
 
 /// Writes an OCI layout.
-pub(crate) async fn oci(
-    gantry: &Gantry,
-    image: &Image,
-    names: &[Reference],
-    to: &Destination,
-    cancel: &CancellationToken,
-) -> Result<(), Error> {
+pub(crate) async fn oci(delivery: &Delivery<'_>, names: &[Reference], to: &Destination) -> Result<(), Error> {
     let files = vec![
         ("oci-layout".to_owned(), OCI_LAYOUT.as_bytes().to_vec()),
-        ("index.json".to_owned(), layout::index(image, names)),
+        ("index.json".to_owned(), layout::index(delivery.image, names)),
     ];
-    write(gantry, image, files, (to, cancel)).await
+    write(delivery, files, to).await
 }
 
 /// Writes an OCI layout that Docker engines of all ages can load: it has a `manifest.json`, too.
 pub(crate) async fn docker(
-    gantry: &Gantry,
-    image: &Image,
+    delivery: &Delivery<'_>,
     names: &[Reference],
     to: &Destination,
-    cancel: &CancellationToken,
 ) -> Result<(), Error> {
-    let built = image.platforms.first().expect("an image has a platform");
+    let built = delivery.image.platforms.first().expect("an image has a platform");
     let path = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
     let manifest = json!([{
         "Config": path(&built.report.config.digest),
@@ -50,21 +39,21 @@ pub(crate) async fn docker(
     }]);
     let files = vec![
         ("oci-layout".to_owned(), OCI_LAYOUT.as_bytes().to_vec()),
-        ("index.json".to_owned(), layout::index(image, names)),
+        ("index.json".to_owned(), layout::index(delivery.image, names)),
         ("manifest.json".to_owned(), serde_json::to_vec(&manifest).expect("a manifest is plain data")),
     ];
-    write(gantry, image, files, (to, cancel)).await
+    write(delivery, files, to).await
 }
 
 async fn write(
-    gantry: &Gantry,
-    image: &Image,
+    delivery: &Delivery<'_>,
     files: Vec<(String, Vec<u8>)>,
-    (to, cancel): (&Destination, &CancellationToken),
+    to: &Destination,
 ) -> Result<(), Error> {
-    fetch_all(gantry, image).await?;
-    let (store, blobs) = (gantry.store().clone(), layout::blobs(image));
-    to_destination(to.clone(), cancel.clone(), move |out| {
+    delivery.fetch_all().await?;
+    let (store, blobs) = (delivery.gantry.store().clone(), layout::blobs(delivery.image));
+    let (to, cancel) = (to.clone(), delivery.cancel.clone());
+    let archive = move |out: &mut dyn Write| {
         let mut archive = tar::Builder::new(out);
         append_directory(&mut archive, "blobs/")?;
         append_directory(&mut archive, "blobs/sha256/")?;
@@ -75,8 +64,8 @@ async fn write(
             archive.append_data(&mut header(bytes.len() as u64, 0o644), name, bytes.as_slice())?;
         }
         archive.finish()
-    })
-    .await
+    };
+    blocking(move || to_destination(&to, &cancel, archive)).await
 }
 
 fn append_blob(archive: &mut tar::Builder<&mut dyn Write>, store: &Store, digest: &Digest) -> io::Result<()> {
@@ -101,27 +90,26 @@ fn header(size: u64, mode: u32) -> tar::Header {
     header
 }
 
-/// Gives `write` the destination, on a thread that may block, until `cancel` is cancelled.
-pub(crate) async fn to_destination(
-    to: Destination,
-    cancel: CancellationToken,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+/// Gives `write` the destination, until `cancel` is cancelled. Blocks.
+pub(crate) fn to_destination(
+    to: &Destination,
+    cancel: &CancellationToken,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), Error> {
-    blocking(move || {
-        let stopped = || Error::new(Class::Cancelled, "stopped while writing");
-        let written = match &to {
-            Destination::Stdout => {
-                let mut out = BufWriter::new(io::stdout().lock());
-                write(&mut Watched { out: &mut out, cancel: &cancel }).and_then(|()| out.flush()).map_err(
-                    |error| Error::new(Class::Internal, format!("cannot write to standard output: {error}")),
-                )
-            }
-            Destination::File(path) => write_file(path, |out| write(&mut Watched { out, cancel: &cancel }))
-                .map_err(|error| Error::io("write", path, &error)),
-        };
-        written.map_err(|error| if cancel.is_cancelled() { stopped() } else { error })
+    let written = match to {
+        Destination::Stdout => {
+            let mut out = BufWriter::new(io::stdout().lock());
+            write(&mut Watched { out: &mut out, cancel }).and_then(|()| out.flush()).map_err(|error| {
+                Error::new(Class::Internal, format!("cannot write to standard output: {error}"))
+            })
+        }
+        Destination::File(path) => write_file(path, |out| write(&mut Watched { out, cancel }))
+            .map_err(|error| Error::io("write", path, &error)),
+    };
+    written.map_err(|error| match cancel.is_cancelled() {
+        true => Error::new(Class::Cancelled, "stopped while writing"),
+        false => error,
     })
-    .await
 }
 
 /// A writer that ends with the command.

@@ -4,76 +4,66 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gantry_oci::Platform;
-use tokio_util::sync::CancellationToken;
 
-use super::archive::to_destination;
-use crate::build::Image;
+use super::Delivery;
+use super::archive::{blocking, to_destination};
+use crate::build::Built;
 use crate::error::Error;
-use crate::gantry::Gantry;
 use crate::request::Destination;
 
 /// Copies the files below `path`. They belong to whoever runs the command, as files of a build's result do.
-pub(crate) async fn local(
-    gantry: &Gantry,
-    image: &Image,
-    path: &Path,
-    cancel: &CancellationToken,
-) -> Result<(), Error> {
-    for built in &image.platforms {
-        let target = match image.platforms.len() {
+pub(crate) async fn local(delivery: &Delivery<'_>, path: &Path) -> Result<(), Error> {
+    for built in &delivery.image.platforms {
+        let target = match delivery.image.platforms.len() {
             1 => path.to_owned(),
             _ => path.join(directory_name(&built.report.platform)),
         };
         fs::create_dir_all(&target).map_err(|error| Error::io("create", &target, &error))?;
-        gantry.engine.copy_to(&built.chain, &target, cancel.clone()).await?;
+        delivery.gantry.engine.copy_to(&built.chain, &target, delivery.cancel.clone()).await?;
     }
     Ok(())
 }
 
 /// Writes the files as one archive.
-pub(crate) async fn tar(
-    gantry: &Gantry,
-    image: &Image,
-    to: &Destination,
-    cancel: &CancellationToken,
-) -> Result<(), Error> {
-    // Each tree is mounted only while it is written, so several pass through a file each.
-    let staging = gantry.store().temp_dir()?;
-    let mut parts = Vec::new();
-    for (position, built) in image.platforms.iter().enumerate() {
-        let prefix = match image.platforms.len() {
-            1 => None,
-            _ => Some(directory_name(&built.report.platform)),
-        };
-        let part = staging.path().join(position.to_string());
-        let target = part.clone();
-        let written = gantry.engine.with_tree(&built.chain, move |root| {
-            let file = fs::File::create(&target).map_err(|error| Error::io("create", &target, &error))?;
-            gantry_layer::write_tree(root, None, io::BufWriter::new(file)).map_err(|error| {
-                Error::new(
-                    crate::error::Class::Internal,
-                    format!("cannot write the file system as an archive: {error}"),
-                )
-            })
-        });
-        written.await??;
-        parts.push((prefix, part));
+pub(crate) async fn tar(delivery: &Delivery<'_>, to: &Destination) -> Result<(), Error> {
+    match delivery.image.platforms.as_slice() {
+        [one] => write_tree(delivery, one, to.clone()).await,
+        several => write_trees(delivery, several, to).await,
     }
-    to_destination(to.clone(), cancel.clone(), move |out| match parts.as_slice() {
-        [(None, part)] => io::copy(&mut fs::File::open(part)?, out).map(|_| ()),
-        parts => join(parts, out),
-    })
-    .await
+}
+
+async fn write_tree(delivery: &Delivery<'_>, built: &Built, to: Destination) -> Result<(), Error> {
+    let cancel = delivery.cancel.clone();
+    let write = move |root: &Path| {
+        to_destination(&to, &cancel, |out| {
+            gantry_layer::write_tree(root, None, out).map(|_| ()).map_err(io::Error::other)
+        })
+    };
+    delivery.gantry.engine.with_tree(&built.chain, write).await?
+}
+
+/// Each tree is mounted only while it is written, so several pass through a file each.
+async fn write_trees(delivery: &Delivery<'_>, several: &[Built], to: &Destination) -> Result<(), Error> {
+    let staging = delivery.gantry.store().temp_dir()?;
+    let mut parts = Vec::new();
+    for built in several {
+        let name = directory_name(&built.report.platform);
+        let part = staging.path().join(&name);
+        write_tree(delivery, built, Destination::File(part.clone())).await?;
+        parts.push((name, part));
+    }
+    let (to, cancel) = (to.clone(), delivery.cancel.clone());
+    blocking(move || to_destination(&to, &cancel, |out| join(&parts, out))).await
 }
 
 /// Puts archives into one, each below its prefix.
-fn join(parts: &[(Option<String>, std::path::PathBuf)], out: &mut dyn io::Write) -> io::Result<()> {
+fn join(parts: &[(String, PathBuf)], out: &mut dyn io::Write) -> io::Result<()> {
     let mut joined = tar::Builder::new(out);
     for (prefix, part) in parts {
-        let prefix = Path::new(prefix.as_deref().unwrap_or_default());
+        let prefix = Path::new(prefix);
         let mut archive = tar::Archive::new(io::BufReader::new(fs::File::open(part)?));
         for entry in archive.entries()? {
             let mut entry = entry?;

@@ -7,10 +7,10 @@ use std::path::Path;
 use gantry_oci::{Descriptor, Digest, Index, Reference};
 use gantry_store::OCI_LAYOUT;
 
-use super::fetch_all;
+use super::Delivery;
+use super::archive::blocking;
 use crate::build::Image;
 use crate::error::Error;
-use crate::gantry::Gantry;
 
 /// All blobs of an image, once each.
 pub(crate) fn blobs(image: &Image) -> Vec<Digest> {
@@ -38,15 +38,14 @@ pub(crate) fn index(image: &Image, names: &[Reference]) -> Vec<u8> {
 
 /// Writes the layout as a directory. Blobs that are there already stay.
 pub(crate) async fn directory(
-    gantry: &Gantry,
-    image: &Image,
+    delivery: &Delivery<'_>,
     names: &[Reference],
     path: &Path,
 ) -> Result<(), Error> {
-    fetch_all(gantry, image).await?;
-    let (store, path) = (gantry.store().clone(), path.to_owned());
-    let (blobs, index) = (blobs(image), index(image, names));
-    super::archive::blocking(move || {
+    delivery.fetch_all().await?;
+    let (store, path) = (delivery.gantry.store().clone(), path.to_owned());
+    let (blobs, index) = (blobs(delivery.image), index(delivery.image, names));
+    blocking(move || {
         let directory = path.join("blobs/sha256");
         fs::create_dir_all(&directory).map_err(|error| Error::io("create", &directory, &error))?;
         for digest in blobs {
