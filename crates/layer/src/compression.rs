@@ -99,7 +99,7 @@ impl fmt::Display for ArchiveKind {
 /// What the archive is that starts with `head`, of which 512 bytes are looked at; `None` if it is none.
 ///
 /// Whether a compressed file holds a tar is not known before it is decompressed.
-pub fn archive_kind(head: &[u8]) -> Option<ArchiveKind> {
+pub(crate) fn archive_kind(head: &[u8]) -> Option<ArchiveKind> {
     // First the tar, as the name of its first entry may begin like any magic number.
     if head.first_chunk::<BLOCK>().is_some_and(tar_reader::has_valid_checksum) {
         return Some(ArchiveKind::Tar);

@@ -10,7 +10,6 @@ mod apply;
 mod archive;
 mod compression;
 mod digesting;
-mod elf;
 mod entry;
 mod error;
 mod extract;
@@ -25,8 +24,7 @@ mod xattr;
 
 pub use apply::{Applied, ApplyOptions, apply_layer};
 pub use archive::{extract_archive, is_archive};
-pub use compression::{ArchiveKind, Compression, archive_kind};
-pub use elf::elf_machine;
+pub use compression::{ArchiveKind, Compression};
 pub use error::LayerError;
 pub use extract::Extracted;
 pub use limits::Limits;

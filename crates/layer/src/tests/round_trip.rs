@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::{elf_machine, extract_archive, write_tree};
+use crate::{extract_archive, write_tree};
 
 const CAPABILITY: &[u8] = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
@@ -206,15 +206,4 @@ fn archives_are_added_whatever_their_compression() {
         extract_archive(&*packed, tree.root(), "", None).unwrap();
         assert_eq!(fs::read(tree.path("f")).unwrap(), b"bytes", "{compression:?}");
     }
-}
-
-#[test]
-fn a_program_of_this_machine_is_recognised() {
-    let program = fs::read(std::env::current_exe().unwrap()).unwrap();
-    let expected = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    assert_eq!(elf_machine(&program), Some(expected));
 }
