@@ -179,12 +179,8 @@ fn prepare_root(meta: &pb::Meta, overlay: &Overlay) -> Result<Process, Fault> {
         let missing = MOUNT_POINTS.into_iter().filter(|name| fs::symlink_metadata(root.join(name)).is_err());
         Ok((users::identity(root, &meta.user)?, missing.collect::<Vec<_>>()))
     };
-    let (identity, missing) = match overlay.lower.is_empty() {
-        true => look(&overlay.upper)?,
-        false => {
-            gantry_sandbox::with_trees(&[Tree::Layers(overlay.lower.clone())], |paths| look(&paths[0]))??
-        }
-    };
+    let trees = [Tree::Layers(overlay.lower.clone())];
+    let (identity, missing) = gantry_sandbox::with_trees(&trees, |paths| look(&paths[0]))??;
     for name in missing {
         let path = overlay.upper.join(name);
         fs::create_dir(&path).at("create", &path)?;

@@ -89,11 +89,10 @@ fn with_mounts(
     target: Overlay,
     work: impl FnOnce(&[Source], &Path) -> Result<(), Fault> + Send,
 ) -> Result<(), Fault> {
-    let empty = store.temp_dir()?;
     let mut trees = vec![Tree::Overlay(target)];
     for input in inputs {
         if let Output::Tree(chain) = input {
-            trees.push(tree_of(store, chain, &empty));
+            trees.push(tree_of(store, chain));
         }
     }
     // All at once: a second call inside of this one would cover what the first has mounted.

@@ -105,8 +105,7 @@ impl Mounts {
     ) -> Result<Vec<PathBuf>, Fault> {
         let output = usize::try_from(input).ok().map(|index| inputs.get(index));
         match output {
-            None => self.empty(&engine.store),
-            Some(Some(Output::Tree(chain))) if chain.layers().is_empty() => self.empty(&engine.store),
+            None => Ok(Vec::new()),
             Some(Some(Output::Tree(chain))) => {
                 engine.unpack(chain).await?;
                 Ok(chain.directories(&engine.store))
@@ -121,13 +120,6 @@ impl Mounts {
             }
             Some(None) => Err(Fault::Graph(format!("a step has no input {input}"))),
         }
-    }
-
-    fn empty(&mut self, store: &Store) -> Result<Vec<PathBuf>, Fault> {
-        let directory = store.temp_dir()?;
-        let path = directory.path().to_owned();
-        self.directories.push(directory);
-        Ok(vec![path])
     }
 
     async fn cache(

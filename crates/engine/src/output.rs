@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use gantry_llb::pattern::Matcher;
 use gantry_sandbox::{Tree, with_trees};
-use gantry_store::{Store, TempDir};
+use gantry_store::Store;
 
 use crate::chain::LayerChain;
 use crate::error::Fault;
@@ -43,14 +43,10 @@ pub(crate) fn mounted<R: Send>(
     chain: &LayerChain,
     work: impl FnOnce(&Path) -> R + Send,
 ) -> Result<R, Fault> {
-    let empty = store.temp_dir()?;
-    Ok(with_trees(&[tree_of(store, chain, &empty)], |paths| work(&paths[0]))?)
+    Ok(with_trees(&[tree_of(store, chain)], |paths| work(&paths[0]))?)
 }
 
-/// The tree as the sandbox mounts it; `empty` stands in for scratch.
-pub(crate) fn tree_of(store: &Store, chain: &LayerChain, empty: &TempDir) -> Tree {
-    match chain.directories(store) {
-        directories if directories.is_empty() => Tree::Layers(vec![empty.path().to_owned()]),
-        directories => Tree::Layers(directories),
-    }
+/// The tree as the sandbox mounts it.
+pub(crate) fn tree_of(store: &Store, chain: &LayerChain) -> Tree {
+    Tree::Layers(chain.directories(store))
 }

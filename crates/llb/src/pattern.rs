@@ -155,11 +155,6 @@ impl Glob {
     }
 }
 
-/// Whether a pattern of Go's `filepath.Match` matches the whole of `name`. To match many names, keep a [`Glob`].
-pub fn glob_match(pattern: &str, name: &str) -> Result<bool, PatternError> {
-    Ok(Glob::new(pattern)?.matches(name))
-}
-
 /// Whether the text has a wildcard that no backslash protects.
 pub fn has_wildcard(text: &str) -> bool {
     let mut bytes = text.bytes();

@@ -1,4 +1,4 @@
-//! What an engine reports while it works: BuildKit's vertices, statuses and logs as typed events.
+//! What an engine reports while it works: BuildKit's vertices and logs as typed events.
 //!
 //! Events carry no time; whoever shows them stamps them on arrival, so that engines and tests need no clock here.
 
@@ -37,17 +37,6 @@ pub enum ProgressEvent {
         name: String,
         /// The platform it works for, where it has one.
         platform: Option<String>,
-    },
-    /// A part of its work moved: bytes of a download, say.
-    Status {
-        /// The vertex.
-        vertex: Digest,
-        /// The part: `sha256:… pulling`.
-        id: String,
-        /// How much is done.
-        current: u64,
-        /// Of how much, if known.
-        total: Option<u64>,
     },
     /// It printed something: raw bytes, not necessarily whole lines.
     Log {

@@ -40,4 +40,4 @@ pub use rlimit::{Resource, Rlimit};
 pub use running::{Exit, Handle, Killer, Running, Sandbox};
 pub use spec::{Network, Process, Security, Spec, User};
 pub use supervisor::run_if_supervisor;
-pub use tree::{Overlay, Tree, with_overlay, with_trees};
+pub use tree::{Overlay, Tree, with_trees};

@@ -1,7 +1,7 @@
 //! Trees of files as the caller has them on disk, and the way to look at them from this process: on a thread of
 //! its own, whose mounts nobody else sees.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -44,18 +44,6 @@ pub fn with_trees<R: Send>(trees: &[Tree], work: impl FnOnce(&[PathBuf]) -> R + 
         paths.iter().try_for_each(|path| stage.unmount(path))?;
         Ok(result)
     })
-}
-
-/// As [`with_trees`], for one tree that is written to. Without lower layers this is `upper` itself and needs no
-/// privilege.
-///
-/// # Errors
-/// As [`with_trees`].
-pub fn with_overlay<R: Send>(overlay: &Overlay, work: impl FnOnce(&Path) -> R + Send) -> Result<R, Error> {
-    if overlay.lower.is_empty() {
-        return Ok(work(&overlay.upper));
-    }
-    with_trees(&[Tree::Overlay(overlay.clone())], |paths| work(&paths[0]))
 }
 
 /// Runs `work` on a thread of its own, which may change its namespaces.

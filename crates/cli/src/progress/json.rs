@@ -45,8 +45,6 @@ impl Json {
                 }
                 json!({ "vertexes": [object] })
             }
-            ProgressEvent::Status { vertex, id, current, total } => json!({ "statuses": [{
-                "vertex": vertex, "id": id, "current": current, "total": total.unwrap_or(0), "timestamp": clock }] }),
             ProgressEvent::Log { vertex, stream, data } => {
                 let stream = match stream {
                     LogStream::Stdout => 1,

@@ -35,7 +35,6 @@ impl Plain {
                     lines.push(format!("#{} {}", step.number, step.name));
                 }
             }
-            ProgressEvent::Status { .. } => {}
             ProgressEvent::Log { vertex, data, .. } => {
                 let Some(step) = self.steps.get_mut(vertex) else { return };
                 let seconds = (now.elapsed - step.started.min(now.elapsed)).as_secs_f64();

@@ -94,7 +94,6 @@ impl State {
             ProgressEvent::Started { vertex, name, platform } => {
                 self.steps.start(*vertex, name, platform.as_deref(), now);
             }
-            ProgressEvent::Status { .. } => {}
             ProgressEvent::Log { vertex, data, .. } => self.log(vertex, data),
             ProgressEvent::Ended { vertex, outcome } => {
                 if let Some(step) = self.steps.get_mut(vertex).filter(|step| step.ended.is_none()) {

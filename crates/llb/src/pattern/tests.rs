@@ -144,14 +144,14 @@ fn globs_match_as_go_does() {
         ("", "", true),
         ("", "a", false),
     ] {
-        assert_eq!(glob_match(pattern, name), Ok(matches), "{pattern} on {name}");
+        assert_eq!(Glob::new(pattern).unwrap().matches(name), matches, "{pattern} on {name}");
     }
 }
 
 #[test]
 fn a_hostile_pattern_ends() {
     let pattern = "a*".repeat(500) + "b";
-    assert_eq!(glob_match(&pattern, &"a".repeat(2000)), Ok(false));
+    assert!(!Glob::new(&pattern).unwrap().matches(&"a".repeat(2000)));
     let pattern = "**/a/".repeat(200) + "b*";
     assert!(!Matcher::new(&[pattern]).unwrap().excludes(&"a/".repeat(500)));
 }

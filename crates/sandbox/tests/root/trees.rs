@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use gantry_sandbox::{Overlay, Tree, with_overlay, with_trees};
+use gantry_sandbox::{Overlay, Tree, with_trees};
 
 use crate::fixture::Fixture;
 
@@ -13,7 +13,8 @@ fn root_an_overlay_is_seen_by_its_thread_only() {
     let mounts = || fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
     let before = mounts();
     for round in 0..3 {
-        let merged = with_overlay(&overlay, |merged| {
+        let merged = with_trees(&[Tree::Overlay(overlay.clone())], |paths| {
+            let merged = &paths[0];
             assert_eq!(fs::read_dir(merged.join("bin")).unwrap().count(), 21);
             fs::write(merged.join("etc").join(round.to_string()), "").unwrap();
             merged.join("bin")
@@ -45,17 +46,9 @@ fn root_several_trees_at_once() {
 }
 
 #[test]
-fn without_layers_no_privilege_is_needed() {
-    let fixture = Fixture::new();
-    let overlay = Overlay { lower: vec![], ..fixture.overlay() };
-    let path = with_overlay(&overlay, |merged| merged.to_owned()).unwrap();
-    assert_eq!(path, overlay.upper);
-}
-
-#[test]
 fn root_a_panic_is_the_callers() {
     let fixture = Fixture::new();
-    let overlay = fixture.overlay();
-    let result = std::panic::catch_unwind(|| with_overlay(&overlay, |_| panic!("inside")));
+    let tree = Tree::Overlay(fixture.overlay());
+    let result = std::panic::catch_unwind(|| with_trees(&[tree], |_| panic!("inside")));
     assert_eq!(*result.unwrap_err().downcast::<&str>().unwrap(), "inside");
 }
