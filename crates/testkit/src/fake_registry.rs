@@ -5,8 +5,12 @@
 //! that it serves asynchronous tests and child processes alike.
 
 mod access;
+mod chaos;
 mod content;
+mod endpoints;
 mod fault;
+mod quirk;
+mod reply;
 mod server;
 mod upload;
 
@@ -18,7 +22,9 @@ use hyper::body::Bytes;
 use tokio::sync::oneshot;
 
 pub use access::Access;
+pub use chaos::chaos;
 pub use fault::{Fault, Seen};
+pub use quirk::Quirk;
 use server::State;
 
 use crate::ImageTarget;
@@ -89,6 +95,16 @@ impl FakeRegistry {
     /// Installs a hook that sees every request before it is served and may spoil it; it replaces the one before.
     pub fn on_request(&self, hook: impl FnMut(&Seen<'_>) -> Option<Fault> + Send + 'static) {
         self.state.set_hook(Box::new(hook));
+    }
+
+    /// Makes the registry differ from the specification in these ways and no others.
+    pub fn set_quirks(&self, quirks: &[Quirk]) {
+        self.state.set_quirks(quirks);
+    }
+
+    /// How many bytes of blobs arrived in uploads, spoiled ones included.
+    pub fn uploaded_bytes(&self) -> u64 {
+        self.log().iter().filter(|one| one.path.contains("/blobs/uploads/")).map(|one| one.received).sum()
     }
 
     /// All exchanges so far, oldest first.

@@ -9,6 +9,7 @@
 mod base_images;
 mod docker_registry;
 mod fake_registry;
+pub mod fault_matrix;
 mod flatten;
 mod gantry_command;
 mod image_builder;
@@ -16,7 +17,7 @@ mod image_target;
 
 pub use base_images::BaseImages;
 pub use docker_registry::DockerRegistry;
-pub use fake_registry::{Access, Exchange, FakeRegistry, Fault, Seen};
+pub use fake_registry::{Access, Exchange, FakeRegistry, Fault, Quirk, Seen, chaos};
 pub use flatten::{FlatFile, FlatImage, FlatKind, FlatTree};
 pub use gantry_command::{GantryCommand, Output};
 pub use image_builder::{BuiltImage, Entry, ImageBuilder};

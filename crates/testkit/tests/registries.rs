@@ -9,6 +9,7 @@ use std::time::Duration;
 use gantry_oci::{Digest, media_type};
 use gantry_testkit::{
     Access, BaseImages, BuiltImage, DockerRegistry, Entry, FakeRegistry, Fault, ImageBuilder, ImageTarget,
+    Quirk, fault_matrix,
 };
 
 /// Sends one request and returns everything that comes back, as text.
@@ -121,4 +122,38 @@ fn base_images_go_into_a_registry() {
     let registry = FakeRegistry::start();
     let digest = BaseImages::find().push("busybox", &registry, "library/busybox", "latest");
     assert_eq!(registry.manifest("library/busybox", "latest").map(|found| found.0), Some(digest));
+}
+
+#[test]
+fn the_fake_differs_as_told() {
+    let registry = FakeRegistry::start();
+    registry.set_quirks(&[
+        Quirk::BodyLimit(4),
+        Quirk::CreatedOnPatch,
+        Quirk::StuckRange,
+        Quirk::NoContentDigest,
+    ]);
+    let started = ask(&registry.host(), "POST /v2/app/blobs/uploads/", b"");
+    let location = |answer: &str| {
+        let line = answer.lines().find_map(|line| line.strip_prefix("location: ")).unwrap();
+        line.trim().to_owned()
+    };
+    assert_eq!(status(&ask(&registry.host(), &format!("PATCH {}", location(&started)), b"hello")), "413");
+    let first = ask(&registry.host(), &format!("PATCH {}", location(&started)), b"hell");
+    assert_eq!(status(&first), "201");
+    let second = ask(&registry.host(), &format!("PATCH {}", location(&first)), b"o");
+    assert!(second.contains("range: 0-3\r\n"), "{second}");
+    let end =
+        ask(&registry.host(), &format!("PUT {}&digest={}", location(&second), Digest::of("hello")), b"");
+    assert!(status(&end) == "201" && !end.contains("docker-content-digest"), "{end}");
+}
+
+#[test]
+fn rows_have_names_of_their_own() {
+    let mut names: Vec<_> = fault_matrix::rows().iter().map(|row| row.name).collect();
+    names.extend(fault_matrix::fatal_rows().iter().map(|row| row.name));
+    names.sort_unstable();
+    let all = names.len();
+    names.dedup();
+    assert_eq!(names.len(), all);
 }

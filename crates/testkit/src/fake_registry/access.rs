@@ -57,6 +57,16 @@ struct Token {
     scopes: Vec<String>,
 }
 
+/// Whether a request may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Pass,
+    /// It may not; `known` if it had credentials.
+    Refused {
+        known: bool,
+    },
+}
+
 /// What the token endpoint answers.
 #[derive(Debug)]
 pub(super) enum Issue {
@@ -78,36 +88,37 @@ impl Doorkeeper {
         self.issued
     }
 
-    /// The value of `WWW-Authenticate` if the request may not pass.
-    ///
-    /// `needs` are pairs of repository and action.
-    pub(super) fn challenge(
-        &self,
-        authorization: Option<&str>,
-        needs: &[(String, &str)],
-        host: &str,
-    ) -> Option<String> {
-        match &self.access {
-            Access::Open => None,
-            Access::Basic { user, password } => {
-                let good = authorization == Some(&basic(user, password));
-                (!good).then(|| "Basic realm=\"fake, with a comma\"".to_owned())
-            }
+    /// Whether a request may pass. `needs` are pairs of repository and action.
+    pub(super) fn judge(&self, authorization: Option<&str>, needs: &[(String, &str)]) -> Verdict {
+        let good = match &self.access {
+            Access::Open => true,
+            Access::Basic { user, password } => authorization == Some(&basic(user, password)),
             Access::Bearer { .. } => {
-                let token = authorization.and_then(|text| text.strip_prefix("Bearer "));
-                let token = token
-                    .and_then(|text| self.tokens.get(text))
-                    .filter(|token| Instant::now() < token.expires);
-                let good = token.is_some_and(|token| needs.iter().all(|need| allows(&token.scopes, need)));
-                let error = if token.is_some() { ",error=\"insufficient_scope\"" } else { "" };
-                let scope = needs.first().map_or(String::new(), |(repository, action)| {
-                    let actions = if *action == "push" { "pull,push" } else { "pull" };
-                    format!(",scope=\"repository:{repository}:{actions}\"")
-                });
-                (!good)
-                    .then(|| format!("Bearer realm=\"http://{host}/token\",service=\"fake\"{scope}{error}"))
+                let token = self.token(authorization);
+                token.is_some_and(|token| needs.iter().all(|need| allows(&token.scopes, need)))
             }
+        };
+        if good { Verdict::Pass } else { Verdict::Refused { known: authorization.is_some() } }
+    }
+
+    /// The value of `WWW-Authenticate` for a request with these needs.
+    pub(super) fn challenge(&self, needs: &[(String, &str)], host: &str) -> String {
+        if !matches!(self.access, Access::Bearer { .. }) {
+            return "Basic realm=\"fake, with a comma\"".to_owned();
         }
+        let scopes: Vec<String> = needs
+            .iter()
+            .map(|(repository, action)| {
+                let actions = if *action == "push" { "pull,push" } else { "pull" };
+                format!("repository:{repository}:{actions}")
+            })
+            .collect();
+        format!("Bearer realm=\"http://{host}/token\",service=\"fake\",scope=\"{}\"", scopes.join(" "))
+    }
+
+    fn token(&self, authorization: Option<&str>) -> Option<&Token> {
+        let token = self.tokens.get(authorization?.strip_prefix("Bearer ")?)?;
+        (Instant::now() < token.expires).then_some(token)
     }
 
     /// Gives out a token. `identity` is the refresh token of a POST.
