@@ -14,6 +14,8 @@ mod flatten;
 mod gantry_command;
 mod image_builder;
 mod image_target;
+mod layout_directory;
+mod program;
 
 pub use base_images::BaseImages;
 pub use docker_registry::DockerRegistry;
@@ -22,3 +24,5 @@ pub use flatten::{FlatFile, FlatImage, FlatKind, FlatTree};
 pub use gantry_command::{GantryCommand, Output};
 pub use image_builder::{BuiltImage, Entry, ImageBuilder};
 pub use image_target::ImageTarget;
+pub use layout_directory::LayoutDirectory;
+pub use program::{dynamic_program, program};
