@@ -14,6 +14,7 @@ use crate::chain::LayerChain;
 use crate::engine::Engine;
 use crate::error::{At, EngineError, Fault};
 use crate::file::WholeCopy;
+use crate::index::keep_index;
 use crate::output::mounted;
 use crate::select::{Ownership, SourceRoot};
 
@@ -115,11 +116,13 @@ fn write(
     lower.reverse();
     let mut writer = store.blob_writer()?;
     let options = WriteOptions { compression, lower: Some(lower), clamp_mtime: None };
-    let digests = write_layer(&directory, &options, &mut writer).map_err(|source| Fault::Layer {
+    let written = write_layer(&directory, &options, &mut writer).map_err(|source| Fault::Layer {
         action: "write the layer",
         name: layer.to_string(),
         source,
     })?;
+    let digests = written.digests;
+    keep_index(store, (&digests.digest, &digests.diff_id), &written.index)?;
     writer.commit_expected(digests.digest, digests.size)?;
     let descriptor = Descriptor::new(compression.media_type(), digests.digest, digests.size);
     Ok(LayerBlob { diff_id: digests.diff_id, descriptor, origin: None })

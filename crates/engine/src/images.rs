@@ -9,21 +9,23 @@ use gantry_oci::{
     Descriptor, Digest, Document, ImageConfig, ImageError, ImageErrorKind, Platform, Reference, ResolvedImage,
 };
 use gantry_store::{LayerBlob, LayerId};
+use tokio::sync::oneshot;
 
 use crate::blocking::blocking;
 use crate::chain::LayerChain;
 use crate::engine::Engine;
 use crate::error::{At, Fault};
+use crate::index::keep_index;
 
 impl Engine {
-    /// The layers of an image for a platform, with where each can be had recorded.
+    /// The layers of an image for a platform, with where each can be had recorded, and its config.
     pub(crate) async fn image(
         &self,
         reference: &Reference,
         platform: &Platform,
-    ) -> Result<LayerChain, Fault> {
+    ) -> Result<(LayerChain, ImageConfig), Fault> {
         let image = self.images.resolve(reference, platform).await?;
-        let layers = layers_of(&image)?;
+        let (layers, config) = layers_of(&image)?;
         let origin = image.reference.name();
         let mut chain: Vec<LayerId> = Vec::with_capacity(layers.len());
         for (diff_id, descriptor) in layers {
@@ -38,28 +40,40 @@ impl Engine {
             }
             chain.push(layer);
         }
-        Ok(LayerChain::new(chain))
+        Ok((LayerChain::new(chain), config))
     }
 
     /// Makes sure that all layers of the chain are unpacked here: fetched all at once, unpacked from the bottom, as a
-    /// layer may depend on those below it.
+    /// layer may depend on those below it, each as soon as it is here.
     pub(crate) async fn unpack(&self, chain: &LayerChain) -> Result<(), Fault> {
         let layers = chain.layers();
         let Some(first) = layers.iter().position(|layer| !self.store.has_snapshot(layer)) else {
             return Ok(());
         };
-        let missing: Vec<_> =
-            layers[first..].iter().filter(|layer| !self.store.has_snapshot(layer)).collect();
-        futures_util::future::try_join_all(
-            missing.iter().map(|layer| async { self.fetch_blob(&self.layer_record(layer)?).await }),
-        )
-        .await?;
+        let mut fetches = Vec::new();
+        let mut arrivals = Vec::new();
         for (position, layer) in layers.iter().enumerate().skip(first) {
-            if !self.store.has_snapshot(layer) {
-                self.unpack_layer(layer, &layers[..position]).await?;
+            if self.store.has_snapshot(layer) {
+                continue;
             }
+            let (arrived, arrival) = oneshot::channel();
+            arrivals.push((position, arrival));
+            fetches.push(async move {
+                self.fetch_blob(&self.layer_record(layer)?).await?;
+                // If nobody waits any more, unpacking has failed and says so.
+                let _ = arrived.send(());
+                Ok(())
+            });
         }
-        Ok(())
+        let unpack = async {
+            for (position, arrival) in arrivals {
+                arrival.await.map_err(|_| Fault::Cancelled)?;
+                self.unpack_layer(&layers[position], &layers[..position]).await?;
+            }
+            Ok(())
+        };
+        // Fetching is looked at first, so that its error is the one that is told.
+        tokio::try_join!(biased; futures_util::future::try_join_all(fetches), unpack).map(drop)
     }
 
     async fn unpack_layer(&self, layer: &LayerId, below: &[LayerId]) -> Result<(), Fault> {
@@ -76,18 +90,20 @@ impl Engine {
             fs::create_dir(&directory).at("create", &directory)?;
             let file = store.open_blob(&blob.descriptor.digest)?;
             let options = ApplyOptions { lower, ..ApplyOptions::default() };
-            apply_layer(file, &directory, &blob.diff_id, &options).map_err(|source| Fault::BaseLayer {
+            let applied = apply_layer(file, &directory, &blob.diff_id, &options);
+            let applied = applied.map_err(|source| Fault::BaseLayer {
                 layer: blob.descriptor.digest,
                 image: blob.origin.clone().unwrap_or_default(),
                 source,
             })?;
+            keep_index(&store, (&blob.descriptor.digest, &blob.diff_id), &applied.index)?;
             store.adopt_snapshot(&directory, &layer)?;
             Ok(())
         })
         .await
     }
 
-    fn layer_record(&self, layer: &LayerId) -> Result<LayerBlob, Fault> {
+    pub(crate) fn layer_record(&self, layer: &LayerId) -> Result<LayerBlob, Fault> {
         let record = self.store.layer_blob(layer, "")?;
         record.ok_or_else(|| Fault::Graph(format!("layer {layer} is in no image that was resolved")))
     }
@@ -126,8 +142,8 @@ pub(crate) fn chain_key(chain: &LayerChain, platform: &Platform) -> Digest {
     key.finish()
 }
 
-/// Pairs the manifest's layers with the config's diff ids.
-fn layers_of(image: &ResolvedImage) -> Result<Vec<(Digest, Descriptor)>, Fault> {
+/// The manifest's layers paired with the config's diff ids, and the config.
+fn layers_of(image: &ResolvedImage) -> Result<(Vec<(Digest, Descriptor)>, ImageConfig), Fault> {
     let invalid = |what: String| {
         Fault::Image(ImageError::new(ImageErrorKind::Corrupt, format!("image `{}`: {what}", image.reference)))
     };
@@ -137,9 +153,9 @@ fn layers_of(image: &ResolvedImage) -> Result<Vec<(Digest, Descriptor)>, Fault> 
     };
     let config: ImageConfig = serde_json::from_slice(&image.config)
         .map_err(|error| invalid(format!("its config is invalid: {error}")))?;
-    let (layers, diff_ids) = (manifest.layers, config.rootfs.diff_ids);
+    let (layers, diff_ids) = (manifest.layers, &config.rootfs.diff_ids);
     if layers.len() != diff_ids.len() {
         return Err(invalid(format!("it has {} layers but {} diff ids", layers.len(), diff_ids.len())));
     }
-    Ok(diff_ids.into_iter().zip(layers).collect())
+    Ok((diff_ids.iter().copied().zip(layers).collect(), config))
 }

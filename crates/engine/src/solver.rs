@@ -184,7 +184,8 @@ impl Solver {
             Source::Image(reference) => {
                 self.started(vertex);
                 let platform = platform_of(vertex)?;
-                let chain = self.job.unless_cancelled(self.engine.image(&reference, &platform)).await?;
+                let image = self.engine.image(&reference, &platform);
+                let (chain, _) = self.job.unless_cancelled(image).await?;
                 // Nothing was fetched but metadata, if even that.
                 self.ended(vertex, Outcome::Cached);
                 Ok(Output::Tree(chain))

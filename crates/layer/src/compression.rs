@@ -230,6 +230,14 @@ impl<'a> Decompressed<'a> {
     }
 }
 
+/// The uncompressed bytes of a file that may be compressed in any way that layers are; of others, the bytes as they are.
+///
+/// # Errors
+/// When its first bytes cannot be read, or its compression is not supported.
+pub fn decompressed<'a>(input: impl Read + Send + 'a) -> Result<impl Read + Send + 'a, LayerError> {
+    Decompressed::new(input, Limits::default())
+}
+
 fn zstd_decoder<'a>(input: impl BufRead + Send + 'a) -> Result<impl Read + Send + 'a, LayerError> {
     let mut decoder = zstd::Decoder::with_buffer(input).map_err(LayerError::Input)?;
     decoder.window_log_max(MAX_ZSTD_WINDOW_LOG).map_err(LayerError::Input)?;

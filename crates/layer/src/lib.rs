@@ -4,19 +4,26 @@
 //! tree gives the same bytes, whoever wrote it and in whatever order. Reading trusts nothing: every archive may
 //! be hostile, so names are contained in their root by the kernel, sizes are capped and digests are checked.
 //!
-//! Everything here is synchronous, streams, and keeps no more in memory than names of directories and hard links.
+//! Whichever way an archive goes, its [`LayerIndex`] is made in passing: what it holds, without the bytes. A
+//! [`FileTree`] is the view that the indexes of an image's layers give together.
+//!
+//! Everything here is synchronous, streams, and keeps no more in memory than names and the index.
 
 mod apply;
 mod archive;
 mod compression;
 mod digesting;
+mod elf;
 mod entry;
 mod error;
 mod extract;
+mod file_tree;
+mod index;
 mod limits;
 mod lower;
 mod overlay;
 mod root;
+mod stream;
 mod tar_reader;
 mod tar_writer;
 mod write;
@@ -24,12 +31,15 @@ mod xattr;
 
 pub use apply::{Applied, ApplyOptions, apply_layer};
 pub use archive::{extract_archive, is_archive};
-pub use compression::{ArchiveKind, Compression};
+pub use compression::{ArchiveKind, Compression, decompressed};
+pub use elf::Elf;
 pub use error::LayerError;
 pub use extract::Extracted;
+pub use file_tree::{FileTree, Node, NodeKind};
+pub use index::{FileContent, LayerIndex, Program, Scanned, scan_layer};
 pub use limits::Limits;
 pub use overlay::OverlayXattrs;
-pub use write::{LayerDigests, WriteOptions, write_layer, write_tree};
+pub use write::{LayerDigests, WriteOptions, Written, write_layer, write_tree};
 
 #[cfg(test)]
 mod tests;

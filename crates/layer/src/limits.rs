@@ -15,6 +15,8 @@ pub struct Limits {
     pub entries: u64,
     /// Components of one path.
     pub depth: usize,
+    /// Bytes of names and link targets together, which the index holds in memory.
+    pub names: u64,
 }
 
 /// The largest layers in public use are some hundred GiB of model weights.
@@ -28,6 +30,9 @@ const MAX_ENTRIES: u64 = 8_000_000;
 /// Removing a tree holds one descriptor per level, and 1024 is the usual limit of a process.
 const MAX_DEPTH: usize = 400;
 
+/// A million files with paths of the length that package managers of programming languages make.
+const MAX_NAMES: u64 = 512 << 20;
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -36,6 +41,7 @@ impl Default for Limits {
             ratio_floor: RATIO_FLOOR,
             entries: MAX_ENTRIES,
             depth: MAX_DEPTH,
+            names: MAX_NAMES,
         }
     }
 }

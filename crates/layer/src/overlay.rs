@@ -72,3 +72,26 @@ pub(crate) fn lacks_content(names: &[Vec<u8>]) -> bool {
 pub(crate) fn is_whiteout(metadata: &Metadata) -> bool {
     metadata.file_type().is_char_device() && metadata.rdev() == 0
 }
+
+/// What a name of an archive marks.
+pub(crate) enum Marker<'a> {
+    /// The file of this name is deleted.
+    Whiteout(&'a [u8]),
+    /// Nothing of its directory is seen from below.
+    Opaque,
+    /// A file of AUFS's own.
+    Reserved,
+}
+
+impl<'a> Marker<'a> {
+    /// What a file of this name marks, if it is no file of the image's.
+    pub(crate) fn of(name: &'a [u8]) -> Option<Self> {
+        if name == OPAQUE_MARKER {
+            return Some(Self::Opaque);
+        }
+        if name.starts_with(META_PREFIX) {
+            return Some(Self::Reserved);
+        }
+        name.strip_prefix(WHITEOUT_PREFIX).map(Self::Whiteout)
+    }
+}

@@ -10,6 +10,8 @@ use tar::Header;
 
 use crate::entry::{Entry, Kind, Time, Xattrs};
 use crate::error::{LayerError, shown};
+use crate::index::{LayerIndex, Recorder};
+use crate::limits::Limits;
 use crate::tar_writer::BLOCK;
 
 /// What one extended header may hold, the same bound as Go's `archive/tar` has.
@@ -23,6 +25,8 @@ pub(crate) struct TarReader<R> {
     content: u64,
     /// What fills the last block of that content.
     padding: u64,
+    /// Sees every entry and what is read of its content.
+    recorder: Option<Recorder>,
 }
 
 /// What extended headers say about the entry that follows them.
@@ -39,12 +43,18 @@ struct Extended {
 
 impl<R: Read> TarReader<R> {
     pub(crate) fn new(input: R) -> Self {
-        Self { input, content: 0, padding: 0 }
+        Self { input, content: 0, padding: 0, recorder: None }
+    }
+
+    /// A reader that makes an index of what passes: see [`TarReader::finish_index`].
+    pub(crate) fn recording(input: R, limits: Limits) -> Self {
+        Self { recorder: Some(Recorder::new(limits)), ..Self::new(input) }
     }
 
     /// The next entry, `None` at the end. What was not read of the last one's content is skipped.
     pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>, LayerError> {
         let mut extended = Extended::default();
+        self.show_rest()?;
         loop {
             self.skip(self.content + self.padding)?;
             (self.content, self.padding) = (0, 0);
@@ -70,9 +80,35 @@ impl<R: Read> TarReader<R> {
         Content(self)
     }
 
+    /// Reads the input to its end, and gives the index of all that passed.
+    ///
+    /// Only for a reader that records.
+    pub(crate) fn finish_index(mut self) -> Result<LayerIndex, LayerError> {
+        let recorder = self.recorder.take().expect("it was made by `recording`");
+        self.drain()?;
+        Ok(recorder.finish())
+    }
+
     /// Reads the input to its end, which may be beyond the end of the archive.
     pub(crate) fn drain(mut self) -> Result<(), LayerError> {
         io::copy(&mut self.input, &mut io::sink()).map(drop).map_err(LayerError::reading)
+    }
+
+    /// Shows the recorder what it wants of content that nobody has read.
+    fn show_rest(&mut self) -> Result<(), LayerError> {
+        let mut buffer = [0; 512];
+        while let Some(recorder) = &self.recorder {
+            let wanted = recorder.wants().min(buffer.len());
+            if wanted == 0 || self.content == 0 {
+                break;
+            }
+            match self.content().read(&mut buffer[..wanted]) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(LayerError::reading(error)),
+            }
+        }
+        Ok(())
     }
 
     fn next_header(&mut self) -> Result<Option<Header>, LayerError> {
@@ -156,6 +192,9 @@ impl<R: Read> TarReader<R> {
             name,
         };
         (self.content, self.padding) = (entry.size, padding(entry.size));
+        if let Some(recorder) = &mut self.recorder {
+            recorder.begin(&entry)?;
+        }
         Ok(entry)
     }
 
@@ -181,6 +220,9 @@ impl<R: Read> Read for Content<'_, R> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.0.content -= read as u64;
+        if let Some(recorder) = &mut self.0.recorder {
+            recorder.take(&buffer[..read]);
+        }
         Ok(read)
     }
 }

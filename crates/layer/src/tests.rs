@@ -90,7 +90,7 @@ impl Tree {
 
     fn write(&self, options: &WriteOptions) -> Result<(LayerDigests, Vec<u8>), LayerError> {
         let mut blob = Vec::new();
-        crate::write_layer(self.root(), options, &mut blob).map(|digests| (digests, blob))
+        crate::write_layer(self.root(), options, &mut blob).map(|written| (written.digests, blob))
     }
 
     /// What a plain layer of this tree holds, as `name` or `name -> link`.

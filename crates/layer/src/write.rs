@@ -19,6 +19,8 @@ use crate::compression::{self, Compression};
 use crate::digesting::Digesting;
 use crate::entry::{Entry, Kind};
 use crate::error::{LayerError, shown};
+use crate::index::{LayerIndex, Observed, Recorder};
+use crate::limits::Limits;
 use crate::lower::{LowerChild, LowerDir};
 use crate::overlay::{self, Merging, OPAQUE_MARKER, WHITEOUT_PREFIX};
 use crate::tar_writer::{Fed, TarWriter, archived_time};
@@ -52,7 +54,17 @@ pub struct LayerDigests {
     pub size: u64,
 }
 
-/// Writes what an overlay directory changes, as a layer blob, in one pass and constant memory.
+/// A written layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// What it is known by.
+    pub digests: LayerDigests,
+    /// What it holds.
+    pub index: LayerIndex,
+}
+
+/// Writes what an overlay directory changes, as a layer blob, and makes its index, in one pass. Memory grows with the
+/// number of files, not with their size.
 ///
 /// Whiteouts and opaque directories of overlayfs become those of the OCI image specification.
 ///
@@ -62,21 +74,26 @@ pub fn write_layer(
     upper: &Path,
     options: &WriteOptions,
     mut out: impl Write + Send,
-) -> Result<LayerDigests, LayerError> {
+) -> Result<Written, LayerError> {
     let lower = options.lower.as_deref().map(LowerDir::root);
     let write_tar = |sink: &mut dyn Write| {
         let mut tar = Digesting::new(sink);
-        Walk::new(&mut tar, Tree::Overlay, options.clamp_mtime).run(upper, lower.as_ref())?;
-        Ok(tar.finish())
+        let mut walk = Walk::new(&mut tar, Tree::Overlay, options.clamp_mtime);
+        walk.recorder = Some(Recorder::new(Limits::default()));
+        let index = walk.run(upper, lower.as_ref())?;
+        Ok((tar.finish(), index))
     };
     if options.compression == Compression::None {
-        let (diff_id, tar_size) = compression::compress(Compression::None, &mut out, write_tar)?;
-        return Ok(LayerDigests { diff_id, tar_size, digest: diff_id, size: tar_size });
+        let ((diff_id, tar_size), index) = compression::compress(Compression::None, &mut out, write_tar)?;
+        return Ok(Written {
+            digests: LayerDigests { diff_id, tar_size, digest: diff_id, size: tar_size },
+            index,
+        });
     }
     let mut blob = Digesting::new(out);
-    let (diff_id, tar_size) = compression::compress(options.compression, &mut blob, write_tar)?;
+    let ((diff_id, tar_size), index) = compression::compress(options.compression, &mut blob, write_tar)?;
     let (digest, size) = blob.finish();
-    Ok(LayerDigests { diff_id, tar_size, digest, size })
+    Ok(Written { digests: LayerDigests { diff_id, tar_size, digest, size }, index })
 }
 
 /// Writes a whole tree as an uncompressed tar, in the same canonical form.
@@ -86,7 +103,7 @@ pub fn write_layer(
 /// # Errors
 /// When the tree cannot be read or `out` cannot be written.
 pub fn write_tree(root: &Path, clamp_mtime: Option<i64>, mut out: impl Write) -> Result<(), LayerError> {
-    Walk::new(&mut out, Tree::Merged, clamp_mtime).run(root, None)
+    Walk::new(&mut out, Tree::Merged, clamp_mtime).run(root, None).map(drop)
 }
 
 /// How the files of a tree are to be read.
@@ -122,16 +139,27 @@ struct Walk<'a, W> {
     first_names: HashMap<(u64, u64), Vec<u8>>,
     /// Unchanged directories on the way to here: written only when something in them is.
     pending: Vec<Entry>,
+    /// Sees everything that is written.
+    recorder: Option<Recorder>,
 }
 
 impl<'a, W: Write> Walk<'a, W> {
     fn new(out: &'a mut W, tree: Tree, clamp_mtime: Option<i64>) -> Self {
-        Self { tar: TarWriter::new(out), tree, clamp_mtime, first_names: HashMap::new(), pending: Vec::new() }
+        Self {
+            tar: TarWriter::new(out),
+            tree,
+            clamp_mtime,
+            first_names: HashMap::new(),
+            pending: Vec::new(),
+            recorder: None,
+        }
     }
 
-    fn run(mut self, root: &Path, lower: Option<&LowerDir>) -> Result<(), LayerError> {
+    /// Writes everything; the index is empty if nobody records.
+    fn run(mut self, root: &Path, lower: Option<&LowerDir>) -> Result<LayerIndex, LayerError> {
         self.visit_children(root, b"", lower)?;
-        self.tar.finish().map_err(LayerError::Output)
+        self.tar.finish().map_err(LayerError::Output)?;
+        Ok(self.recorder.map(Recorder::finish).unwrap_or_default())
     }
 
     /// Visits what is in a directory; `prefix` is its name in the archive, with a slash unless it is the root.
@@ -274,26 +302,36 @@ impl<'a, W: Write> Walk<'a, W> {
 
     /// Writes an entry after the directories it needs; `visit` is where the content of a file is.
     fn emit(&mut self, mut entry: Entry, visit: Option<&Visit<'_>>) -> Result<(), LayerError> {
-        for directory in self.pending.drain(..) {
-            self.tar.append(&directory).map_err(LayerError::Output)?;
+        for directory in std::mem::take(&mut self.pending) {
+            self.append(&directory)?;
         }
-        let Some(Visit { path, metadata, .. }) = visit else {
-            return self.tar.append(&entry).map_err(LayerError::Output);
-        };
+        let Some(Visit { path, metadata, .. }) = visit else { return self.append(&entry) };
         if let Some(first) = self.first_name(metadata, &entry.name) {
             entry.kind = Kind::HardLink;
             entry.link = first;
             entry.size = 0;
         }
         if entry.kind != Kind::File || entry.size == 0 {
-            return self.tar.append(&entry).map_err(LayerError::Output);
+            return self.append(&entry);
         }
-        let mut file = File::open(path).map_err(|error| LayerError::path("open", path, error))?;
-        match self.tar.append_file(&entry, &mut file).map_err(LayerError::Output)? {
+        let file = File::open(path).map_err(|error| LayerError::path("open", path, error))?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.begin(&entry)?;
+        }
+        let mut content = Observed { content: file, recorder: self.recorder.as_mut() };
+        match self.tar.append_file(&entry, &mut content).map_err(LayerError::Output)? {
             Fed::Whole => Ok(()),
             Fed::Short => Err(not_storable(&entry.name, "it became shorter while it was read")),
             Fed::Failed(error) => Err(LayerError::path("read", path, error)),
         }
+    }
+
+    /// Writes an entry that has no content.
+    fn append(&mut self, entry: &Entry) -> Result<(), LayerError> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.begin(entry)?;
+        }
+        self.tar.append(entry).map_err(LayerError::Output)
     }
 
     /// The name under which this file was written before, if it was.

@@ -14,13 +14,26 @@ use crate::{Store, StoreError};
 const NAME: &str = "io.containerd.image.name";
 
 impl Store {
+    /// What a name stands for, or the listed image with this digest.
+    pub fn named_image(&self, name: &str) -> Result<Option<Descriptor>, StoreError> {
+        let is_wanted = |entry: &Descriptor| match entry.annotations.get(NAME) {
+            Some(known) => known == name,
+            None => entry.digest.to_string() == name,
+        };
+        Ok(self.listed()?.manifests.into_iter().find(is_wanted))
+    }
+
+    fn listed(&self) -> Result<Index, StoreError> {
+        let path = self.root().join("index.json");
+        let bytes = fs::read(&path).at("read", &path)?;
+        serde_json::from_slice(&bytes).map_err(io::Error::from).at("understand", &path)
+    }
+
     /// Makes these names stand for an image, whose blobs are all here. Without names, the image is listed unnamed.
     pub fn name_image(&self, image: &Descriptor, names: &[String]) -> Result<(), StoreError> {
         let _lock = wait_for_lock(&self.root().join("locks/index"))?;
         let path = self.root().join("index.json");
-        let bytes = fs::read(&path).at("read", &path)?;
-        let mut index: Index =
-            serde_json::from_slice(&bytes).map_err(io::Error::from).at("understand", &path)?;
+        let mut index = self.listed()?;
         let is_replaced = |entry: &Descriptor| match entry.annotations.get(NAME) {
             Some(name) => names.contains(name),
             None => entry.digest == image.digest,

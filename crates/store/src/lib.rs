@@ -3,6 +3,7 @@
 //! ```text
 //! ROOT/oci-layout, index.json   so that any OCI tool can read the blobs
 //! ROOT/blobs/sha256/HEX         content, immutable, verified when it entered
+//! ROOT/indexes/HEX              what a layer holds, by diff id (see `indexes`)
 //! ROOT/snapshots/ID/            one unpacked layer each, in overlay's format
 //! ROOT/cache-mounts/NAME/        directories of RUN --mount=type=cache
 //! ROOT/meta.db                  SQLite: results, layers, file hashes (see `records`)
@@ -17,6 +18,7 @@ mod blobs;
 mod error;
 mod file_hashes;
 mod images;
+mod indexes;
 mod lock;
 mod records;
 mod session;

@@ -29,7 +29,7 @@ pub struct Store {
 impl Store {
     /// Opens the store at `root`, making it if it is not there, and removes what dead processes left in it.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        for directory in ["blobs/sha256", "snapshots", "cache-mounts", "locks", "tmp"] {
+        for directory in ["blobs/sha256", "indexes", "snapshots", "cache-mounts", "locks", "tmp"] {
             let path = root.join(directory);
             // Images hold set-user-id programs and other people's secrets: nobody else may look in.
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).at("create", &path)?;

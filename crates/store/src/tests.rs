@@ -191,3 +191,28 @@ fn a_store_of_a_later_format_is_left_alone() {
     let error = Store::open(&directory.path().join("deep/root")).unwrap_err();
     assert!(matches!(error, StoreError::Format { found: 99, .. }), "{error}");
 }
+
+#[test]
+fn an_index_is_what_was_put_last_for_a_blob_that_was_seen() {
+    let (_directory, store) = store();
+    let [diff_id, blob, other] = ["diff id", "blob", "other"].map(Digest::of);
+    assert_eq!(store.layer_index(&blob, &diff_id).unwrap(), None);
+    for bytes in [&b"first"[..], b"second"] {
+        store.put_layer_index(&blob, &diff_id, bytes).unwrap();
+        assert_eq!(store.layer_index(&blob, &diff_id).unwrap().as_deref(), Some(bytes));
+    }
+    assert_eq!(store.layer_index(&other, &diff_id).unwrap(), None, "nobody has seen that blob");
+    assert_eq!(names(&store, "indexes"), [diff_id.hex()]);
+}
+
+#[test]
+fn a_listed_image_is_found_by_its_name_or_else_its_digest() {
+    let (_directory, store) = store();
+    let [named, unnamed] = [&b"named"[..], b"unnamed"].map(|bytes| Descriptor::of("application/json", bytes));
+    store.name_image(&named, &["host/app:1".to_owned()]).unwrap();
+    store.name_image(&unnamed, &[]).unwrap();
+    let found = |name: &str| store.named_image(name).unwrap().map(|entry| entry.digest);
+    assert_eq!(found("host/app:1"), Some(named.digest));
+    assert_eq!(found(&unnamed.digest.to_string()), Some(unnamed.digest));
+    assert_eq!(found("host/app:2"), None);
+}

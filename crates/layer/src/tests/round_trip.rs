@@ -207,3 +207,21 @@ fn archives_are_added_whatever_their_compression() {
         assert_eq!(fs::read(tree.path("f")).unwrap(), b"bytes", "{compression:?}");
     }
 }
+
+#[test]
+fn root_the_index_is_the_same_whichever_way_a_layer_goes() {
+    let tree = rich();
+    for compression in [Compression::None, Compression::GZIP] {
+        let mut blob = Vec::new();
+        let options = WriteOptions { compression, ..WriteOptions::default() };
+        let written = crate::write_layer(tree.root(), &options, &mut blob).unwrap();
+        let back = Tree::new();
+        let diff_id = written.digests.diff_id;
+        let applied = crate::apply_layer(&*blob, back.root(), &diff_id, &ApplyOptions::default()).unwrap();
+        let scanned = crate::scan_layer(&*blob, crate::Limits::default()).unwrap();
+        assert_eq!((scanned.diff_id, scanned.tar_size), (diff_id, written.digests.tar_size));
+        assert_eq!(scanned.index, written.index);
+        assert_eq!(applied.index, written.index);
+        assert_eq!(crate::FileTree::merge(&[written.index]).get(b"bin/su").unwrap().mode, 0o4755);
+    }
+}
