@@ -11,6 +11,13 @@ use crate::error::During;
 use crate::http::{Access, Request, Response, is_worth_retrying};
 use crate::{Event, Fault, Registry, RegistryError};
 
+/// What a registry says about a blob that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobHead {
+    /// Its length in bytes, if the registry says it.
+    pub size: Option<u64>,
+}
+
 impl Registry {
     /// Writes a blob into `sink`, verified against digest and size.
     ///
@@ -30,13 +37,25 @@ impl Registry {
 
     /// Whether the repository has a blob.
     pub async fn blob_exists(&self, repository: &Reference, digest: &Digest) -> Result<bool, RegistryError> {
+        Ok(self.blob_head(repository, digest).await?.is_some())
+    }
+
+    /// What the repository says about a blob without sending it; `None` if it does not have it.
+    pub async fn blob_head(
+        &self,
+        repository: &Reference,
+        digest: &Digest,
+    ) -> Result<Option<BlobHead>, RegistryError> {
         let look = async {
             let access = self.pulling(repository)?;
             let response =
                 self.send(Request::new(Method::HEAD, url(&access, repository, digest), &access)).await?;
             match response.status {
-                StatusCode::OK => Ok(true),
-                StatusCode::NOT_FOUND => Ok(false),
+                StatusCode::OK => {
+                    let size = response.header(CONTENT_LENGTH).and_then(|size| size.parse().ok());
+                    Ok(Some(BlobHead { size }))
+                }
+                StatusCode::NOT_FOUND => Ok(None),
                 _ => Err(response.into_fault().await),
             }
         };

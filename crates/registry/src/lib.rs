@@ -20,6 +20,7 @@ mod upload;
 
 pub use client::{Registry, RegistryConfig};
 pub use credentials::{Anonymous, Credential, CredentialError, Credentials, DockerConfig};
+pub use download::BlobHead;
 pub use endpoint::HostConfig;
 pub use error::{Answer, Fault, RegistryError};
 pub use events::{Event, Listener};
