@@ -37,6 +37,8 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Build an image from a Dockerfile, for one or several platforms
     Build(Box<Build>),
+    /// Verify that images are what they say they are, without running anything
+    Verify(Verify),
 }
 
 /// Flags of `gantry build`.
@@ -75,6 +77,9 @@ pub(crate) struct Build {
     /// Ask the registry for every base image (always done; accepted for compatibility)
     #[arg(long)]
     pub(crate) pull: bool,
+    /// What to do when programs of a base or of the result are for another architecture than its platform
+    #[arg(long, value_enum, default_value_t = VerifyLevel::Enforce, value_name = "LEVEL")]
+    pub(crate) verify: VerifyLevel,
     /// Write digests of the result to this file, as JSON
     #[arg(long, value_name = "PATH")]
     pub(crate) metadata_file: Option<PathBuf>,
@@ -90,6 +95,51 @@ pub(crate) struct Build {
     /// Directory with the files that the Dockerfile copies
     #[arg(value_name = "CONTEXT")]
     pub(crate) context: String,
+}
+
+const VERIFY_HELP: &str = "An IMAGE is a reference, an OCI layout, an archive of one or of `docker save`, or a result in the \
+local store. Where that is not clear, a transport says it: docker://REF, oci:DIR[:NAME], oci-archive:FILE[:NAME], \
+docker-archive:FILE[:NAME], store:NAME. What decides, and how to adjust it in gantry.toml: docs/verify.md";
+
+/// Flags of `gantry verify`.
+#[derive(Debug, Args)]
+#[command(after_help = VERIFY_HELP)]
+pub(crate) struct Verify {
+    /// Platforms that it has to have, exactly these: `linux/amd64,linux/arm64`
+    #[arg(long, value_delimiter = ',', value_name = "PLATFORM")]
+    pub(crate) platform: Vec<String>,
+    /// Read and hash every blob, also where it is known what is in it
+    #[arg(long)]
+    pub(crate) deep: bool,
+    /// Read no layers, and say nothing about programs
+    #[arg(long, conflicts_with = "deep")]
+    pub(crate) no_bytes: bool,
+    /// How to show the result
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// What to verify
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+}
+
+/// How to show a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A table for people
+    Text,
+    /// A document for scripts
+    Json,
+}
+
+/// How a build takes what verification finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VerifyLevel {
+    /// Look at nothing
+    Off,
+    /// Warn
+    Report,
+    /// Refuse bases at FROM, and results before anything leaves the machine
+    Enforce,
 }
 
 /// How to show progress.

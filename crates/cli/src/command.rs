@@ -1,3 +1,4 @@
 //! The commands, one file each: flags to a request, the use case, its result.
 
 pub(crate) mod build;
+pub(crate) mod verify;

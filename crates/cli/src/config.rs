@@ -7,6 +7,10 @@
 //! [registries."registry.internal:5000"]
 //! http = true    # speaks plain HTTP
 //! ```
+//!
+//! `[verify]` is drawn in `config/verify.rs`.
+
+mod verify;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -14,7 +18,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use gantry_release::{Class, Error, Settings};
+use gantry_release::{Class, Error, Rules, Settings};
 use serde::Deserialize;
 
 use crate::args::Global;
@@ -23,6 +27,7 @@ use crate::args::Global;
 #[serde(default, deny_unknown_fields)]
 struct File {
     registries: BTreeMap<String, Host>,
+    verify: verify::VerifyTable,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -46,6 +51,15 @@ pub(crate) fn settings(global: &Global) -> Result<Settings, Error> {
         environment: env::vars_os().collect(),
         plain_http: plain_http.chain(global.plain_http.iter().cloned()).collect(),
     })
+}
+
+/// The rules of verification from all files.
+pub(crate) fn verify_rules() -> Result<Rules, Error> {
+    let mut table = verify::VerifyTable::default();
+    for path in files() {
+        table = table.or(read(&path)?.verify);
+    }
+    Ok(table.rules())
 }
 
 fn files() -> Vec<PathBuf> {

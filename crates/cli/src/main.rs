@@ -37,6 +37,7 @@ fn main() -> ExitCode {
     };
     let outcome = on_deep_stack(|| match &cli.command {
         Command::Build(build) => runtime.block_on(command::build::run(&cli.global, build)),
+        Command::Verify(verify) => runtime.block_on(command::verify::run(&cli.global, verify)),
     });
     // A step that was stopped is waited for where it runs. Threads that unpacked or copied for a build that failed or was
     // stopped may still be at it; whoever is the last to let go of the store removes its temporary files.

@@ -21,6 +21,7 @@ use crate::output::{self, Delivery};
 use crate::plan::plan;
 use crate::report::{BuildReport, PlatformReport};
 use crate::request::BuildRequest;
+use crate::verify::{self, VerifyPolicy};
 
 /// The name by which the graph knows the build context.
 const CONTEXT: &str = "context";
@@ -64,8 +65,9 @@ pub async fn build(
         plans = plans(gantry, &input, &request, events.as_ref()) => plans?,
         () = cancel.cancelled() => return Err(Error::new(Class::Cancelled, "stopped before anything was built")),
     };
-    let image = solve_all(gantry, &input, plans, &events, &cancel).await?;
+    let image = solve_all(gantry, &input, plans, &request.verify, &events, &cancel).await?;
     events.event(Event::Built { digest: image.root.digest });
+    verify::check_built(gantry, &image, &request, events.as_ref(), &cancel).await?;
     let delivery = Delivery { gantry, image: &image, events: events.as_ref(), cancel: &cancel };
     delivery.write_all(&request).await?;
     let platforms = image.platforms.into_iter().map(|built| built.report).collect();
@@ -120,6 +122,7 @@ async fn solve_all(
     gantry: &Gantry,
     input: &Input,
     plans: Vec<(Platform, Converted)>,
+    policy: &VerifyPolicy,
     events: &Arc<dyn Events>,
     cancel: &CancellationToken,
 ) -> Result<Image, Error> {
@@ -127,6 +130,7 @@ async fn solve_all(
         let checked = gantry.engine.preflight(&converted.definition);
         checked.map_err(|error| located(error, input, &converted.definition))?;
     }
+    verify::check_bases(gantry, input, &plans, policy, events.as_ref(), cancel).await?;
     // Stopping the siblings of a failed platform must not look like the user's own wish to stop.
     let stop = cancel.child_token();
     let job = Job {

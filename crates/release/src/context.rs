@@ -122,6 +122,7 @@ mod tests {
             outputs: Vec::new(),
             cache: CacheUse::Use,
             pull: false,
+            verify: Default::default(),
         };
         let input = read(&request).unwrap();
         assert_eq!((input.name.as_str(), input.exclude), ("dockerfile", vec!["a".to_owned()]));

@@ -1,7 +1,9 @@
 //! Use cases: what a command does, from the user's files to the tag in the registry.
 //!
 //! The way of the data: `context` reads what the user gave, `plan` converts it for each platform, `build` has an engine
-//! solve the graphs and assembles images, `publish` uploads, verifies by reading back, and only then writes tags. Nothing here prints: events go to an [`Events`] of the caller's.
+//! solve the graphs and assembles images, `publish` uploads, verifies by reading back, and only then writes tags. `verify`
+//! proves that an image is what it says it is, wherever it is, and what a build starts from and makes. Nothing here prints:
+//! events go to an [`Events`] of the caller's.
 
 mod assemble;
 mod build;
@@ -14,6 +16,7 @@ mod plan;
 mod publish;
 mod report;
 mod request;
+mod verify;
 mod whole_file;
 
 pub use build::build;
@@ -22,4 +25,8 @@ pub use events::{Event, Events};
 pub use gantry::{Gantry, Settings};
 pub use report::{BuildReport, LayerReport, PlatformReport};
 pub use request::{BuildRequest, CacheUse, Destination, Dockerfile, Output};
+pub use verify::{
+    Check, CheckName, Depth, ImageReport, Outcome, ProgramCounts, Rules, Subject, VerifyMode, VerifyPolicy,
+    VerifyReport, VerifyRequest, verify,
+};
 pub use whole_file::{check_writable, write_file};

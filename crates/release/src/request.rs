@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use gantry_oci::{Platform, Reference};
 
+use crate::verify::VerifyPolicy;
+
 /// One build: one Dockerfile, any number of platforms.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
@@ -28,6 +30,8 @@ pub struct BuildRequest {
     pub cache: CacheUse,
     /// Whether `FROM` always asks the registry (`--pull`). Tags are always resolved there; see `Registry`.
     pub pull: bool,
+    /// How bases and the result are verified.
+    pub verify: VerifyPolicy,
 }
 
 /// Where a Dockerfile comes from.

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use gantry_oci::{Platform, Reference};
 use gantry_release::{
-    BuildReport, BuildRequest, CacheUse, Class, Dockerfile, Error, Gantry, Output, build, check_writable,
+    BuildReport, BuildRequest, CacheUse, Class, Dockerfile, Error, Gantry, Output, VerifyMode, VerifyPolicy,
+    build, check_writable,
 };
 
-use crate::args::{Build, Global, ProgressMode};
+use crate::args::{Build, Global, ProgressMode, VerifyLevel};
 use crate::failure::usage;
 use crate::progress::{self, Display};
 use crate::signals::Signals;
@@ -92,7 +93,16 @@ fn request(args: &Build) -> Result<BuildRequest, Error> {
         outputs,
         cache: if args.no_cache { CacheUse::Ignore } else { CacheUse::Use },
         pull: args.pull,
+        verify: VerifyPolicy { mode: verify_mode(args.verify), rules: config::verify_rules()? },
     })
+}
+
+fn verify_mode(level: VerifyLevel) -> VerifyMode {
+    match level {
+        VerifyLevel::Off => VerifyMode::Off,
+        VerifyLevel::Report => VerifyMode::Report,
+        VerifyLevel::Enforce => VerifyMode::Enforce,
+    }
 }
 
 fn context(text: &str) -> Result<PathBuf, Error> {
@@ -118,7 +128,8 @@ fn dockerfile(file: Option<&str>) -> Result<Dockerfile, Error> {
     }
 }
 
-fn platform(text: &str) -> Result<Platform, Error> {
+/// A platform of the flag.
+pub(crate) fn platform(text: &str) -> Result<Platform, Error> {
     text.parse().map_err(|error| usage(format!("--platform: {error}")))
 }
 

@@ -1,0 +1,101 @@
+//! What a user names when something is to be verified.
+//!
+//! Where it is not clear what a text means, skopeo's transports say it: `docker://REF`, `oci:PATH[:NAME]`,
+//! `oci-archive:FILE[:NAME]`, `docker-archive:FILE[:NAME]`; `store:NAME` is ours, for a result in the local store.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use gantry_oci::{Digest, Reference};
+
+use crate::error::{Class, Error};
+use crate::gantry::Gantry;
+
+/// An image, or several for several platforms, somewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// In a registry.
+    Registry(Reference),
+    /// In the local store: the full name or the digest of a result.
+    Store(String),
+    /// In an OCI layout, with the name or digest of one of its entries if it is not the only one.
+    Layout(PathBuf, Option<String>),
+    /// In an archive of an OCI layout or of `docker save`, with a name or digest likewise.
+    Archive(PathBuf, Option<String>),
+}
+
+impl Subject {
+    /// What a text means: with a transport, what that says; else a file or directory that is there, a digest or name
+    /// of the local store, and at last a reference.
+    pub fn find(gantry: &Gantry, text: &str) -> Result<Self, Error> {
+        if let Some(reference) = text.strip_prefix("docker://") {
+            return registry(reference);
+        }
+        if let Some(name) = text.strip_prefix("store:") {
+            return Ok(Self::Store(full_name(name)?));
+        }
+        if let Some(path) = text.strip_prefix("oci:") {
+            let (path, name) = path_and_name(path);
+            return Ok(Self::Layout(path, name));
+        }
+        if let Some(path) = text.strip_prefix("oci-archive:").or_else(|| text.strip_prefix("docker-archive:"))
+        {
+            let (path, name) = path_and_name(path);
+            return Ok(Self::Archive(path, name));
+        }
+        let path = Path::new(text);
+        if path.is_file() {
+            return Ok(Self::Archive(path.to_owned(), None));
+        }
+        if path.join("index.json").is_file() {
+            return Ok(Self::Layout(path.to_owned(), None));
+        }
+        if text.starts_with(['/', '.']) {
+            let message = format!("`{text}` is neither an archive nor a directory with an OCI layout");
+            return Err(Error::new(Class::NotFound, message));
+        }
+        if text.parse::<Digest>().is_ok() {
+            return Ok(Self::Store(text.to_owned()));
+        }
+        let Self::Registry(reference) = registry(text)? else { return registry(text) };
+        match gantry.store().named_image(&reference.to_string())? {
+            Some(_) => Ok(Self::Store(reference.to_string())),
+            None => Ok(Self::Registry(reference)),
+        }
+    }
+}
+
+fn registry(text: &str) -> Result<Subject, Error> {
+    let reference = text.parse().map_err(|error| Error::new(Class::Usage, format!("{error}")))?;
+    Ok(Subject::Registry(reference))
+}
+
+/// The name as the store has it.
+fn full_name(text: &str) -> Result<String, Error> {
+    if text.parse::<Digest>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    let reference: Reference = text.parse().map_err(|error| Error::new(Class::Usage, format!("{error}")))?;
+    Ok(reference.to_string())
+}
+
+/// A path, and behind a colon a name; a path that is there is one as a whole.
+fn path_and_name(text: &str) -> (PathBuf, Option<String>) {
+    match text.split_once(':') {
+        Some((path, name)) if !Path::new(text).exists() => (path.into(), Some(name.to_owned())),
+        _ => (text.into(), None),
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, path, name) = match self {
+            Self::Registry(reference) => return write!(f, "docker://{reference}"),
+            Self::Store(name) => return write!(f, "store:{name}"),
+            Self::Layout(path, name) => ("oci", path, name),
+            Self::Archive(path, name) => ("archive", path, name),
+        };
+        write!(f, "{kind}:{}", path.display())?;
+        name.as_ref().map_or(Ok(()), |name| write!(f, ":{name}"))
+    }
+}
