@@ -392,3 +392,19 @@ fn root_a_base_that_no_step_changes_is_not_unpacked() {
     assert_eq!(world.registry.logged("GET", &layer).len(), 1, "it is fetched once");
     assert_eq!(fs::read_dir(world.store().join("snapshots")).unwrap().count(), 1, "the copied file's layer");
 }
+
+#[test]
+fn root_a_dockerfile_may_choose_the_platform_where_nobody_asks_for_one() {
+    let world = World::bare(&format!("FROM --platform=linux/{OTHER} HOST/base:1\nCOPY Dockerfile /\n"));
+    image(&format!("linux/{OTHER}"), OTHER).push(&world.registry, "base", Some("1"));
+    let arguments = ["--progress=quiet", "--tag=HOST/app:1", "--push"];
+    let _ = world.build(&arguments).success();
+    let wanted = format!("--platform=linux/{OTHER}");
+    let _ = world.gantry.run(["verify", &wanted, &world.expand("docker://HOST/app:1")]).success();
+
+    // Who asks for one gets that or nothing.
+    let asking = format!("--platform=linux/{HOST}");
+    let output = world.build(&[&arguments[..], &[&asking]].concat()).code(5);
+    let message = format!("the image for linux/{HOST}: /bin/sh is ");
+    assert!(output.stderr.contains(&message), "{}", output.stderr);
+}

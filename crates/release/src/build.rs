@@ -18,7 +18,7 @@ use crate::error::{Class, Error, Excerpt};
 use crate::events::{Event, Events, Step};
 use crate::gantry::Gantry;
 use crate::output::{self, Delivery};
-use crate::plan::plan;
+use crate::plan::{self, plan};
 use crate::report::{BuildReport, PlatformReport};
 use crate::request::BuildRequest;
 use crate::verify::{self, VerifyPolicy};
@@ -56,15 +56,19 @@ pub async fn build(
     events: Arc<dyn Events>,
     cancel: CancellationToken,
 ) -> Result<BuildReport, Error> {
-    if request.platforms.is_empty() {
+    let asked = if request.platforms.is_empty() { Asked::Nothing } else { Asked::Platforms };
+    if asked == Asked::Nothing {
         request.platforms.push(Platform::host());
     }
     check(&request)?;
     let input = context::read(&request)?;
-    let plans = tokio::select! {
+    let mut plans = tokio::select! {
         plans = plans(gantry, &input, &request, events.as_ref()) => plans?,
         () = cancel.cancelled() => return Err(Error::new(Class::Cancelled, "stopped before anything was built")),
     };
+    if asked == Asked::Nothing {
+        plans.iter_mut().for_each(plan::take_platform_of_base);
+    }
     let image = solve_all(gantry, &input, plans, &request.verify, &events, &cancel).await?;
     events.event(Event::Built { digest: image.root.digest });
     verify::check_built(gantry, &image, &request, events.as_ref(), &cancel).await?;
@@ -72,6 +76,15 @@ pub async fn build(
     delivery.write_all(&request).await?;
     let platforms = image.platforms.into_iter().map(|built| built.report).collect();
     Ok(BuildReport { root: image.root, platforms })
+}
+
+/// What the user said about platforms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// These are wanted.
+    Platforms,
+    /// What the Dockerfile says, else the host's.
+    Nothing,
 }
 
 fn check(request: &BuildRequest) -> Result<(), Error> {

@@ -42,6 +42,17 @@ pub(crate) async fn plan(
     Err(Error::new(Class::Usage, message))
 }
 
+/// Makes the image one for the platform of its base, as with BuildKit where nobody asks for a platform: a
+/// `FROM --platform=` in the Dockerfile says what the image is for.
+pub(crate) fn take_platform_of_base((platform, converted): &mut (Platform, Converted)) {
+    let Some((_, base)) = &converted.base else { return };
+    platform.clone_from(base);
+    let config = &mut converted.config;
+    base.os().clone_into(&mut config.os);
+    base.architecture().clone_into(&mut config.architecture);
+    base.variant().clone_into(&mut config.variant);
+}
+
 fn options(input: &Input, request: &BuildRequest, platform: &Platform) -> Options {
     Options {
         filename: input.name.clone(),
