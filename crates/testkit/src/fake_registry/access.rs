@@ -61,10 +61,12 @@ struct Token {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Pass,
-    /// It may not; `known` if it had credentials.
-    Refused {
-        known: bool,
-    },
+    /// It may not: it has no credentials.
+    Missing,
+    /// Its credentials are wrong, or no longer valid.
+    Wrong,
+    /// Its token is valid, but not for this.
+    Insufficient,
 }
 
 /// What the token endpoint answers.
@@ -90,15 +92,19 @@ impl Doorkeeper {
 
     /// Whether a request may pass. `needs` are pairs of repository and action.
     pub(super) fn judge(&self, authorization: Option<&str>, needs: &[(String, &str)]) -> Verdict {
-        let good = match &self.access {
-            Access::Open => true,
-            Access::Basic { user, password } => authorization == Some(&basic(user, password)),
-            Access::Bearer { .. } => {
-                let token = self.token(authorization);
-                token.is_some_and(|token| needs.iter().all(|need| allows(&token.scopes, need)))
+        let wrong = if authorization.is_some() { Verdict::Wrong } else { Verdict::Missing };
+        match &self.access {
+            Access::Open => Verdict::Pass,
+            Access::Basic { user, password } if authorization == Some(&basic(user, password)) => {
+                Verdict::Pass
             }
-        };
-        if good { Verdict::Pass } else { Verdict::Refused { known: authorization.is_some() } }
+            Access::Basic { .. } => wrong,
+            Access::Bearer { .. } => match self.token(authorization) {
+                None => wrong,
+                Some(token) if needs.iter().all(|need| allows(&token.scopes, need)) => Verdict::Pass,
+                Some(_) => Verdict::Insufficient,
+            },
+        }
     }
 
     /// The value of `WWW-Authenticate` for a request with these needs.

@@ -8,7 +8,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HOST, LOCATION, 
 use super::Quirk;
 use super::access::{Issue, Verdict};
 use super::reply::{Answer, Dropped, Reply};
-use super::server::{Call, State, digest_of};
+use super::server::{Call, State};
 use super::upload;
 
 /// Serves one request as the specification says, and as the registry's quirks do.
@@ -99,19 +99,20 @@ pub(super) fn challenge(state: &State, call: &Call) -> String {
 fn refuse(state: &State, call: &Call, route: Option<&Route>) -> Option<Answer> {
     let needs = needs(call, route);
     let verdict = state.doorkeeper().judge(call.header(AUTHORIZATION), &needs);
-    match verdict {
-        Verdict::Pass => None,
-        Verdict::Refused { known } if known && state.has(Quirk::ExpiryIsForbidden) => Some(
-            Reply::new(403)
-                .error("DENIED", "Your authorization token has expired. Reauthenticate and try again."),
-        ),
-        Verdict::Refused { .. } => {
-            let shy = state.has(Quirk::ShyRefusal) && !matches!(route, Some(Route::Base));
-            let reply = Reply::new(401);
-            let reply = if shy { reply } else { reply.header(WWW_AUTHENTICATE, challenge(state, call)) };
-            Some(reply.error("UNAUTHORIZED", "authentication required"))
+    let shy = state.has(Quirk::ShyRefusal) && !matches!(route, Some(Route::Base));
+    let error = match verdict {
+        Verdict::Pass => return None,
+        Verdict::Wrong if state.has(Quirk::ExpiryIsForbidden) => {
+            return Some(Reply::new(403).error("DENIED", "Your authorization token has expired."));
         }
-    }
+        Verdict::Insufficient => ",error=\"insufficient_scope\"",
+        Verdict::Missing | Verdict::Wrong => "",
+    };
+    let reply = match shy {
+        true => Reply::new(401),
+        false => Reply::new(401).header(WWW_AUTHENTICATE, challenge(state, call) + error),
+    };
+    Some(reply.error("UNAUTHORIZED", "authentication required"))
 }
 
 /// The repositories and actions that a request needs.
@@ -230,7 +231,7 @@ fn start_upload(state: &State, call: &Call, repository: &str) -> Answer {
         Quirk::Mount(status) => Some(*status),
         _ => None,
     });
-    if let (Some(digest), Some(from)) = (digest_of(call.query("mount")), call.query("from")) {
+    if let (Some(digest), Some(from)) = (digest_in(call, "mount"), call.query("from")) {
         match answer {
             None => {
                 if state.content().mount(from, repository, &digest) {
@@ -322,7 +323,7 @@ fn finish(state: &State, call: &Call, repository: &str, id: u64) -> Answer {
     let last_only = state.has(Quirk::LastChunkWins);
     let bytes = state.uploads().finish(id, last_only);
     let digest = Digest::of(&bytes);
-    let claimed = digest_of(call.query("digest"));
+    let claimed = digest_in(call, "digest");
     match claimed {
         Some(claimed) if last_only => {
             state.content().put_blob_as(repository, claimed, bytes);
@@ -334,4 +335,9 @@ fn finish(state: &State, call: &Call, repository: &str, id: u64) -> Answer {
         }
         _ => Reply::new(400).error("DIGEST_INVALID", "provided digest did not match uploaded content"),
     }
+}
+
+/// The digest that a request names.
+fn digest_in(call: &Call, name: &str) -> Option<Digest> {
+    call.query(name)?.parse().ok()
 }

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use gantry_oci::Digest;
 use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::{Bytes, Incoming};
@@ -367,9 +366,4 @@ async fn refuse(
         false => reply,
     };
     Ok(reply.error("UNAUTHORIZED", "authentication required"))
-}
-
-/// The digest that a request names.
-pub(super) fn digest_of(text: Option<&str>) -> Option<Digest> {
-    text?.parse().ok()
 }
