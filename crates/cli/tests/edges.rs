@@ -36,7 +36,7 @@ const ALLOWED: [(&str, &[&str]); 11] = [
 
 /// Crates that see no runtime, no file system helper and no network.
 const PURE: [&str; 3] = ["gantry-oci", "gantry-llb", "gantry-dockerfile"];
-const IMPURE_DEPENDENCIES: [&str; 6] = ["tokio", "reqwest", "rustix", "nix", "rusqlite", "tempfile"];
+const IMPURE_DEPENDENCIES: [&str; 6] = ["tokio", "hyper", "rustix", "nix", "rusqlite", "tempfile"];
 
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");

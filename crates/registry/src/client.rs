@@ -10,6 +10,7 @@ use crate::endpoint::Endpoint;
 use crate::http::{self, Access, Request, Response, Scope, Service};
 use crate::images::Memo;
 use crate::retry_policy::Budget;
+use crate::upload::Habits;
 use crate::{Anonymous, Credentials, Event, Fault, HostConfig, Listener, RetryPolicy};
 
 /// What a client is made of.
@@ -61,6 +62,7 @@ struct Shared {
     retry: RetryPolicy,
     listener: Listener,
     memo: Memo,
+    habits: Habits,
 }
 
 impl Registry {
@@ -74,6 +76,7 @@ impl Registry {
                 retry: config.retry,
                 listener: config.listener,
                 memo: Memo::default(),
+                habits: Habits::default(),
             }),
         }
     }
@@ -105,6 +108,11 @@ impl Registry {
 
     pub(crate) fn memo(&self) -> &Memo {
         &self.shared.memo
+    }
+
+    /// What is known of registries' ways with uploads.
+    pub(crate) fn habits(&self) -> &Habits {
+        &self.shared.habits
     }
 
     pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {

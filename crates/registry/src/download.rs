@@ -1,15 +1,21 @@
 //! Blobs on their way in: streamed, hashed as they pass, resumed where they broke off.
+//!
+//! A range needs no `If-Range`: the digest names the content, and one that changed nevertheless is found out at the end.
+
+mod hashing;
 
 use std::io::Write;
 use std::ops::ControlFlow;
 
-use gantry_oci::{Descriptor, Digest, Hasher, Reference};
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, RANGE};
-use reqwest::{Method, StatusCode};
+use bytes::Bytes;
+use gantry_oci::{Descriptor, Digest, Reference};
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, RANGE};
+use hyper::{Method, StatusCode};
 
 use crate::error::During;
 use crate::http::{Access, Request, Response, is_worth_retrying};
 use crate::{Event, Fault, Registry, RegistryError};
+use hashing::Hashing;
 
 /// What a registry says about a blob that it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,23 +75,26 @@ impl Registry {
         sink: &mut (dyn Write + Send),
     ) -> Result<(), Fault> {
         let access = self.pulling(reference)?;
-        let mut transfer = Transfer { blob, sink, hasher: Hasher::new(), done: 0 };
+        let mut transfer = Transfer { blob, sink, hashing: Hashing::of(blob.size), done: 0 };
+        let mut ranges = Ranges::Believed;
         let mut budget = self.budget();
         loop {
             let mut request = Request::new(Method::GET, url(&access, reference, &blob.digest), &access);
-            if transfer.done > 0 {
+            if transfer.done > 0 && ranges == Ranges::Believed {
                 request.headers.insert(RANGE, range_from(transfer.done));
             }
             let response = self.send(request).await?;
+            if response.status == StatusCode::RANGE_NOT_SATISFIABLE && ranges == Ranges::Believed {
+                ranges = Ranges::Doubted;
+                continue;
+            }
             let before = transfer.done;
             let fault = match transfer.receive(response).await {
-                Ok(()) => return transfer.verify(),
+                Ok(()) => return transfer.verify().await,
                 Err(fault) if is_worth_retrying(&fault) => fault,
                 Err(fault) => return Err(fault),
             };
-            if transfer.done > before {
-                budget.progress();
-            }
+            budget.progress(transfer.done - before);
             let Some(delay) = budget.next_delay(None) else { return Err(fault) };
             self.tell(|| Event::Waiting {
                 host: reference.host().to_owned(),
@@ -105,11 +114,18 @@ fn range_from(start: u64) -> HeaderValue {
     HeaderValue::from_str(&format!("bytes={start}-")).expect("digits are ASCII")
 }
 
+/// Whether a registry can be asked for the rest of a blob, or must send it from the start.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ranges {
+    Believed,
+    Doubted,
+}
+
 /// A blob in transit, over as many answers as it takes.
 struct Transfer<'a> {
     blob: &'a Descriptor,
     sink: &'a mut (dyn Write + Send),
-    hasher: Hasher,
+    hashing: Hashing,
     done: u64,
 }
 
@@ -125,7 +141,7 @@ impl Transfer<'_> {
             // A server without ranges sends all of it again.
             let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
             skip -= skipped as u64;
-            self.take(&chunk[skipped..])?;
+            self.take(chunk.slice(skipped..)).await?;
         }
         if self.done < self.blob.size {
             let host = crate::endpoint::authority(&response.url);
@@ -162,7 +178,7 @@ impl Transfer<'_> {
         }
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+    async fn take(&mut self, bytes: Bytes) -> Result<(), Fault> {
         self.done += bytes.len() as u64;
         if self.done > self.blob.size {
             return Err(Fault::Corrupt(format!(
@@ -170,12 +186,12 @@ impl Transfer<'_> {
                 self.blob.size
             )));
         }
-        self.hasher.update(bytes);
-        self.sink.write_all(bytes).map_err(Fault::Sink)
+        self.hashing.update(bytes.clone()).await;
+        self.sink.write_all(&bytes).map_err(Fault::Sink)
     }
 
-    fn verify(self) -> Result<(), Fault> {
-        let digest = self.hasher.finish();
+    async fn verify(self) -> Result<(), Fault> {
+        let digest = self.hashing.finish().await;
         match digest == self.blob.digest {
             true => Ok(()),
             false => Err(Fault::Corrupt(format!("the content has digest {digest}"))),

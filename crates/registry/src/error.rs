@@ -76,6 +76,14 @@ pub enum Fault {
         /// What it said.
         answer: Answer,
     },
+    /// The registry or its token server no longer takes credentials that it took before.
+    #[error("registry `{host}` no longer accepts the credentials that it accepted before: {answer}")]
+    RanOut {
+        /// The registry.
+        host: String,
+        /// What it said.
+        answer: Answer,
+    },
     /// The credentials could not be read.
     #[error(transparent)]
     Credentials(#[from] CredentialError),
@@ -130,7 +138,7 @@ impl fmt::Display for Answer {
 
 impl Answer {
     /// Reads the error document of the distribution specification, or plain text, out of an answer's body.
-    pub(crate) fn new(status: reqwest::StatusCode, body: &[u8]) -> Self {
+    pub(crate) fn new(status: hyper::StatusCode, body: &[u8]) -> Self {
         let detail = match serde_json::from_slice::<serde_json::Value>(body) {
             Ok(document) => document_detail(&document),
             // A page for people to look at says nothing that helps in one line.
@@ -193,6 +201,7 @@ impl Fault {
             Self::Answer(Answer { status: 401 | 403, .. })
             | Self::NoCredentials { .. }
             | Self::Refused { .. }
+            | Self::RanOut { .. }
             | Self::Credentials(_) => ImageErrorKind::Denied,
             Self::NoPlatform { .. } => ImageErrorKind::NoPlatform,
             Self::Corrupt(_) | Self::Manifest(_) => ImageErrorKind::Corrupt,
@@ -217,7 +226,10 @@ impl Fault {
                 &["check that the registry is running and that its name and port are right"]
             }
             Self::NoCredentials { .. } => &["log in first, for example with `docker login`"],
-            Self::Refused { .. } => &["log in again: the password or token may have changed or run out"],
+            Self::Refused { .. } => &["log in again: the user name, password or token is wrong"],
+            Self::RanOut { .. } => &[
+                "log in again, or have a credential helper do so: the password or token has run out or was changed",
+            ],
             Self::Credentials(error) => return error.hints(),
             _ => &[],
         };
@@ -278,10 +290,10 @@ mod tests {
             (502, "<html><h1>Bad gateway</h1></html>", "502 Bad Gateway"),
             (404, "", "404 Not Found"),
         ] {
-            let answer = Answer::new(reqwest::StatusCode::from_u16(status).unwrap(), body.as_bytes());
+            let answer = Answer::new(hyper::StatusCode::from_u16(status).unwrap(), body.as_bytes());
             assert_eq!(answer.to_string(), message);
         }
-        let long = Answer::new(reqwest::StatusCode::NOT_FOUND, "é".repeat(2 * LONGEST_DETAIL).as_bytes());
+        let long = Answer::new(hyper::StatusCode::NOT_FOUND, "é".repeat(2 * LONGEST_DETAIL).as_bytes());
         assert_eq!(long.detail.chars().count(), LONGEST_DETAIL + 1);
     }
 }

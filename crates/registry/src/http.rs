@@ -15,19 +15,21 @@ mod tls;
 mod wire;
 
 use std::fmt;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use gantry_oci::{BlobSource, BoxFuture};
-use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{Method, StatusCode};
-use tokio::sync::OwnedSemaphorePermit;
+use hyper::header::{HeaderMap, RETRY_AFTER};
+use hyper::{Method, StatusCode};
 use url::Url;
 
 pub(crate) use auth::Scope;
-pub(crate) use retry::is_worth_retrying;
+pub(crate) use retry::{is_worth_retrying, may_pass};
+pub(crate) use wire::Meter;
 
 use crate::endpoint::Endpoint;
 use crate::error::Answer;
@@ -52,6 +54,10 @@ pub(crate) struct Request<'a> {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body<'a>,
     pub(crate) access: &'a Access,
+    /// How long it will presumably take to send: a token has to last so long.
+    pub(crate) duration: Duration,
+    /// The answer's body is read as a part of the try, up to so many bytes: if it breaks off, the request is repeated.
+    pub(crate) whole: Option<usize>,
 }
 
 /// What a request carries.
@@ -59,16 +65,26 @@ pub(crate) struct Request<'a> {
 pub(crate) enum Body<'a> {
     Empty,
     Bytes(Bytes),
-    /// A blob from an offset to its end.
+    /// A part of a blob.
     Blob {
         source: &'a dyn BlobSource,
-        offset: u64,
+        span: Range<u64>,
+        /// Counts it on its way.
+        meter: Arc<Meter>,
     },
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn new(method: Method, url: Url, access: &'a Access) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: Body::Empty, access }
+        Self {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: Body::Empty,
+            access,
+            duration: Duration::ZERO,
+            whole: None,
+        }
     }
 
     /// Whether sending it twice does what sending it once does, as far as the client alone can tell.
@@ -95,7 +111,7 @@ pub(crate) struct Response {
     chunks: Chunks,
     /// Set on a 401 to an upload: there are new credentials, and it is worth asking the server how far it came.
     pub(crate) renewed: bool,
-    permit: Option<OwnedSemaphorePermit>,
+    slot: Option<limits::Slot>,
 }
 
 impl fmt::Debug for Response {
@@ -106,11 +122,11 @@ impl fmt::Debug for Response {
 
 impl Response {
     fn new(status: StatusCode, headers: HeaderMap, url: Url, chunks: Chunks) -> Self {
-        Self { status, headers, url, chunks, renewed: false, permit: None }
+        Self { status, headers, url, chunks, renewed: false, slot: None }
     }
 
     /// A header as text.
-    pub(crate) fn header(&self, name: impl reqwest::header::AsHeaderName) -> Option<&str> {
+    pub(crate) fn header(&self, name: impl hyper::http::header::AsHeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
@@ -131,10 +147,27 @@ impl Response {
         Ok(bytes.into())
     }
 
+    /// Reads the body into memory; of one that is longer than `limit`, a little more than that.
+    async fn buffer(&mut self, limit: usize) -> Result<(), Fault> {
+        let mut bytes = Vec::new();
+        while bytes.len() <= limit
+            && let Some(chunk) = self.chunk().await?
+        {
+            bytes.extend_from_slice(&chunk);
+        }
+        self.replace_body(bytes.into());
+        Ok(())
+    }
+
     /// The fault that this answer stands for.
     pub(crate) async fn into_fault(mut self) -> Fault {
         let body = self.peek().await;
-        Fault::Answer(Answer::new(self.status, &body))
+        let mut answer = Answer::new(self.status, &body);
+        if let Some(wait) = self.retry_after().filter(|wait| !wait.is_zero()) {
+            let separator = if answer.detail.is_empty() { "" } else { "; " };
+            answer.detail += &format!("{separator}it asks to be left alone for {} s", wait.as_secs());
+        }
+        Fault::Answer(answer)
     }
 
     /// The beginning of an error's body; the body can be read again afterwards.
@@ -156,8 +189,8 @@ impl Response {
     }
 
     /// How long the server asks us to stay away.
-    pub(crate) fn retry_after(&self) -> Option<std::time::Duration> {
-        retry::parse_retry_after(self.header(RETRY_AFTER)?, std::time::SystemTime::now())
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        retry::parse_retry_after(self.header(RETRY_AFTER)?, SystemTime::now())
     }
 }
 
@@ -173,16 +206,17 @@ impl<S: Service + ?Sized> Service for Arc<S> {
 }
 
 /// All layers in their order, the outermost first: a slot is held through all tries; what is told of an error is
-/// free of secrets; each try has the credentials of its moment; each exchange is told, each of a chain of redirects.
+/// free of secrets; each try tells how busy the registry is, and has the credentials of its moment; each exchange is told, each of a chain of redirects.
 pub(crate) fn stack(
     credentials: Arc<dyn Credentials>,
     policy: RetryPolicy,
     listener: Listener,
 ) -> impl Service {
-    let secrets = redact::Secrets::default();
-    let wire: Arc<dyn Service> = Arc::new(log::Log::new(wire::Wire::default(), listener.clone()));
+    let (secrets, lanes) = (redact::Secrets::default(), limits::Lanes::default());
+    let wire: Arc<dyn Service> = Arc::new(log::Log::new(wire::Wire::new(&policy), listener.clone()));
     let tokens = retry::Retry::new(Arc::clone(&wire), policy.clone(), listener.clone());
     let desk = auth::Desk::new(credentials, tokens, secrets.clone(), listener.clone());
     let authorised = auth::Auth::new(redirect::Redirect::new(wire), desk);
-    limits::Limits::new(retry::Retry::new(redact::Redact::new(authorised, secrets), policy, listener))
+    let tries = limits::Load::new(redact::Redact::new(authorised, secrets), lanes.clone());
+    limits::Limits::new(retry::Retry::new(tries, policy, listener), lanes)
 }

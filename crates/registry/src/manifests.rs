@@ -3,12 +3,12 @@
 //! Whatever digest a registry claims is compared with the bytes; bytes go through untouched in both directions.
 
 use gantry_oci::{Descriptor, Digest, Reference, media_type};
-use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, StatusCode};
+use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, StatusCode};
 
 use crate::error::During;
 use crate::http::{Body, Request, Response};
-use crate::{Fault, Registry, RegistryError};
+use crate::{Answer, Fault, Registry, RegistryError};
 
 /// The specification has registries take 4 MiB; some take more, and what they took must be readable.
 const LARGEST_MANIFEST: usize = 8 * 1024 * 1024;
@@ -76,6 +76,7 @@ impl Registry {
         let access = self.pulling(reference)?;
         let mut request = Request::new(Method::GET, access.endpoint.url(&path(reference)), &access);
         request.headers.insert(ACCEPT, accept());
+        request.whole = Some(LARGEST_MANIFEST);
         let mut response = self.send(request).await?;
         if response.status != StatusCode::OK {
             return Err(response.into_fault().await);
@@ -99,6 +100,10 @@ impl Registry {
         match response.status {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
+            // Some registries say this of what does not exist; reading tells the difference.
+            StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED => {
+                return self.look_closely(reference).await;
+            }
             _ => return Err(response.into_fault().await),
         }
         let digest = response.header(CONTENT_DIGEST).and_then(|digest| digest.parse::<Digest>().ok());
@@ -106,13 +111,34 @@ impl Registry {
         let (Some(digest), Some(size)) = (digest, size) else {
             // Small registries leave these headers out; then only the document itself can tell.
             drop(response);
-            let resolved = self.read(reference).await?;
-            return Ok(Some(Descriptor::of(resolved.media_type, &resolved.bytes)));
+            return self.look_closely(reference).await;
         };
         if let Some(wanted) = reference.digest().filter(|wanted| **wanted != digest) {
             return Err(Fault::Corrupt(format!("the registry has digest {digest} under {wanted}")));
         }
         Ok(Some(Descriptor::new(announced_type(&response), digest, size)))
+    }
+
+    /// The same by reading it.
+    async fn look_closely(&self, reference: &Reference) -> Result<Option<Descriptor>, Fault> {
+        match self.read(reference).await {
+            Ok(resolved) => Ok(Some(Descriptor::of(resolved.media_type, &resolved.bytes))),
+            Err(Fault::Answer(Answer { status: 404, .. })) => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Whether a tag that could not be written points at this digest already. Where tags are immutable that is an
+    /// error of its own, and none for us: perhaps our own first try, whose answer was lost.
+    async fn is_there(&self, target: &Reference, status: StatusCode, digest: &Digest) -> bool {
+        let may_be_immutable = matches!(
+            status,
+            StatusCode::BAD_REQUEST
+                | StatusCode::FORBIDDEN
+                | StatusCode::CONFLICT
+                | StatusCode::PRECONDITION_FAILED
+        );
+        may_be_immutable && matches!(self.look(target).await, Ok(Some(found)) if found.digest == *digest)
     }
 
     async fn write(
@@ -131,10 +157,14 @@ impl Registry {
         request.headers.insert(CONTENT_TYPE, media_type);
         request.body = Body::Bytes(bytes.to_vec().into());
         let response = self.send(request).await?;
-        if !response.status.is_success() {
-            return Err(response.into_fault().await);
-        }
         let digest = Digest::of(bytes);
+        if !response.status.is_success() {
+            let (status, fault) = (response.status, response.into_fault().await);
+            return match self.is_there(repository, status, &digest).await {
+                true if repository.tag() == Some(name) => Ok(digest),
+                _ => Err(fault),
+            };
+        }
         check_claim(&response, &digest)?;
         Ok(digest)
     }

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-/// Tries in a row that achieve nothing. Five with the delays below ride out half a minute, the time that a registry
-/// behind a load balancer needs to restart.
-const FRUITLESS_TRIES: u32 = 5;
+/// Tries in a row that achieve nothing. Eight with the delays below ride out half a minute, the time that a registry
+/// behind a load balancer needs to restart; where one answer in five fails, one request in 400 000 is given up.
+const FRUITLESS_TRIES: u32 = 8;
 /// The first delay's upper bound. Short, since most faults are one lost connection.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 /// No delay of our own choosing is longer.
@@ -16,6 +16,11 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Tries for a host that refuses connections or has no address: it is more likely absent than busy.
 const UNREACHABLE_TRIES: u32 = 3;
+
+/// No byte either way for so long, or only a trickle: the connection is dead.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Fewer bytes are no progress. A server that lets through a byte now and then would hold us for ever.
+pub(crate) const LEAST_PROGRESS: u64 = 16 * 1024;
 
 /// When to give up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +33,8 @@ pub struct RetryPolicy {
     pub longest_delay: Duration,
     /// The sum of delays without progress; a longer `Retry-After` is not waited for.
     pub patience: Duration,
+    /// How long a connection may be silent; a registry that stores an upload may be so for five times as long.
+    pub silence: Duration,
 }
 
 impl Default for RetryPolicy {
@@ -37,13 +44,14 @@ impl Default for RetryPolicy {
             first_delay: FIRST_DELAY,
             longest_delay: LONGEST_DELAY,
             patience: PATIENCE,
+            silence: SILENCE,
         }
     }
 }
 
 impl RetryPolicy {
     pub(crate) fn budget(&self) -> Budget<'_> {
-        Budget { policy: self, failures: 0, waited: Duration::ZERO }
+        Budget { policy: self, failures: 0, waited: Duration::ZERO, moved: 0 }
     }
 }
 
@@ -53,13 +61,17 @@ pub(crate) struct Budget<'a> {
     policy: &'a RetryPolicy,
     failures: u32,
     waited: Duration,
+    /// Bytes since the last progress.
+    moved: u64,
 }
 
-impl Budget<'_> {
-    /// Something got through: all is well again.
-    pub(crate) fn progress(&mut self) {
-        self.failures = 0;
-        self.waited = Duration::ZERO;
+impl<'a> Budget<'a> {
+    /// So many bytes got through. If that is worth the name, all is well again.
+    pub(crate) fn progress(&mut self, bytes: u64) {
+        self.moved += bytes;
+        if self.moved >= LEAST_PROGRESS {
+            *self = self.policy.budget();
+        }
     }
 
     /// How long to wait before the next try; `None` when it is time to give up.
@@ -71,8 +83,9 @@ impl Budget<'_> {
             return None;
         }
         let doubled = self.policy.first_delay.saturating_mul(1 << (self.failures - 1).min(16));
-        let delay = retry_after.unwrap_or_default() + random_part(doubled.min(self.policy.longest_delay));
-        self.waited += delay;
+        let jitter = random_part(doubled.min(self.policy.longest_delay));
+        let delay = retry_after.unwrap_or_default().saturating_add(jitter);
+        self.waited = self.waited.saturating_add(delay);
         (self.waited <= self.policy.patience).then_some(delay)
     }
 
@@ -103,7 +116,9 @@ mod tests {
             assert!(budget.next_delay(None).unwrap() <= Duration::from_millis(bound));
         }
         assert_eq!(budget.next_delay(None), None);
-        budget.progress();
+        budget.progress(100);
+        assert_eq!(budget.next_delay(None), None);
+        budget.progress(LEAST_PROGRESS);
         assert!(budget.next_delay(None).unwrap() <= Duration::from_millis(500));
     }
 
@@ -111,7 +126,9 @@ mod tests {
     fn a_wait_that_is_asked_for_is_kept_unless_it_is_too_long() {
         let policy = RetryPolicy::default();
         assert!(policy.budget().next_delay(Some(Duration::from_secs(7))).unwrap() >= Duration::from_secs(7));
-        assert_eq!(policy.budget().next_delay(Some(Duration::from_secs(3600))), None);
+        for seconds in [3600, 1_000_000_000, u64::MAX] {
+            assert_eq!(policy.budget().next_delay(Some(Duration::from_secs(seconds))), None);
+        }
     }
 
     #[test]

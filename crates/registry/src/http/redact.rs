@@ -55,6 +55,10 @@ impl<S> Redact<S> {
                 answer.detail = self.secrets.blot_out(&answer.detail);
                 Fault::Refused { host, answer }
             }
+            Fault::RanOut { host, mut answer } => {
+                answer.detail = self.secrets.blot_out(&answer.detail);
+                Fault::RanOut { host, answer }
+            }
             Fault::Answer(mut answer) => {
                 answer.detail = self.secrets.blot_out(&answer.detail);
                 Fault::Answer(answer)

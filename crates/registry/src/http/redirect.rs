@@ -5,8 +5,8 @@
 //! address comes in `Location` with a 202.
 
 use gantry_oci::BoxFuture;
-use reqwest::Method;
-use reqwest::header::{AUTHORIZATION, LOCATION};
+use hyper::Method;
+use hyper::header::{AUTHORIZATION, LOCATION};
 
 use super::{Request, Response, Service};
 use crate::Fault;

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use gantry_oci::BoxFuture;
-use reqwest::StatusCode;
+use hyper::StatusCode;
 
 use super::{Request, Response, Service};
 use crate::endpoint::authority;
@@ -31,7 +31,7 @@ impl<S: Service> Service for Retry<S> {
             }
             let mut budget = self.policy.budget();
             loop {
-                let result = self.inner.call(request.clone()).await;
+                let result = self.call_once(request.clone()).await;
                 let Some(delay) = delay(&result, &mut budget) else { return result };
                 self.listener.tell(|| Event::Waiting {
                     host: authority(&request.url),
@@ -46,6 +46,17 @@ impl<S: Service> Service for Retry<S> {
                 tokio::time::sleep(delay).await;
             }
         })
+    }
+}
+
+impl<S: Service> Retry<S> {
+    async fn call_once(&self, request: Request<'_>) -> Result<Response, Fault> {
+        let whole = request.whole;
+        let mut response = self.inner.call(request).await?;
+        if let Some(limit) = whole {
+            response.buffer(limit).await?;
+        }
+        Ok(response)
     }
 }
 
@@ -68,7 +79,7 @@ pub(crate) fn is_worth_retrying(fault: &Fault) -> bool {
 }
 
 /// Busy or broken at the moment; the last are those of the proxies in front.
-fn may_pass(status: StatusCode) -> bool {
+pub(crate) fn may_pass(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 425 | 429 | 499 | 500 | 502 | 503 | 504 | 520..=524)
 }
 
@@ -82,6 +93,8 @@ pub(super) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use gantry_oci::BytesSource;
 
     use super::super::Body;
@@ -107,7 +120,7 @@ mod tests {
             (vec![answer(503, &[], ""), broken(), answer(200, &[], "")], "200", 3),
             (vec![answer(404, &[], "")], "404", 1),
             (vec![answer(401, &[], "")], "401", 1),
-            ((0..5).map(|_| answer(500, &[], "")).collect(), "500", 5),
+            ((0..8).map(|_| answer(500, &[], "")).collect(), "500", 8),
             ((0..3).map(|_| unreachable()).collect(), "cannot reach", 3),
             (vec![Err(Fault::Tls("no".to_owned()))], "no", 1),
         ] {
@@ -136,7 +149,7 @@ mod tests {
         let retry = retry(vec![broken()]);
         let (access, source) = (access(), BytesSource::new(vec![1]));
         let mut request = get(&access);
-        request.body = Body::Blob { source: &source, offset: 0 };
+        request.body = Body::Blob { source: &source, span: 0..1, meter: Arc::default() };
         assert!(retry.call(request).await.is_err());
     }
 

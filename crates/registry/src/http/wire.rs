@@ -1,44 +1,62 @@
-//! The lowest layer: one request, one connection, one answer. Knows no credentials, follows nothing, repeats nothing.
+//! The lowest layer: one request, one connection, one answer. Knows no credentials, follows nothing, and repeats only
+//! what a kept connection lost by ending.
 //!
 //! HTTP/1.1 on purpose: each transfer has a connection, and so a window and a fate, of its own, and registries' HTTP/2
-//! is the slower one in practice. There is no limit on a transfer's time, only on silence.
+//! is the slower one in practice. There is no limit on a transfer's time, only on silence and on a trickle. Answers
+//! are read while a body is still being sent, and are heard even if the server hangs up after them.
+
+mod connect;
+mod guard;
+mod last_words;
+mod outgoing;
 
 use std::collections::HashMap;
-use std::error::Error as _;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
-use gantry_oci::{BlobSource, BoxFuture};
-use reqwest::header::{CONTENT_LENGTH, HeaderValue};
-use reqwest::{Client, Method, redirect};
-use tokio::sync::mpsc;
+use futures_util::Stream;
+use gantry_oci::BoxFuture;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT};
+use hyper::http::Extensions;
+use hyper::{Method, Uri};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use url::Url;
 
 use super::{Body, Request, Response, Service, tls};
-use crate::Fault;
 use crate::endpoint::{Endpoint, authority, is_loopback};
+use crate::retry_policy::LEAST_PROGRESS;
+use crate::{Fault, RetryPolicy};
+use connect::{Route, Uses};
+use guard::{Forbidden, Guard};
+pub(crate) use outgoing::Meter;
+use outgoing::Outgoing;
 
-/// Time for a connection and its TLS handshake.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// No byte either way for so long: the connection is dead.
-const SILENCE: Duration = Duration::from_secs(60);
-/// The same after an upload's last byte, while the registry hashes and stores what it got.
-const SILENCE_AFTER_UPLOAD: Duration = Duration::from_secs(300);
-/// One read of a blob: large enough that reading and sending overlap well.
-const CHUNK: usize = 128 * 1024;
-/// Chunks between reader and connection; with [`CHUNK`] this is all the memory that an upload takes.
-const CHUNKS_AHEAD: usize = 4;
-const USER_AGENT: &str = concat!("gantry/", env!("CARGO_PKG_VERSION"));
+/// So much more silence is normal after an upload's last byte, while the registry hashes and stores what it got.
+const PATIENCE_AFTER_UPLOAD: u32 = 5;
+/// A connection that nobody uses is closed after this time; load balancers close theirs after a minute.
+const IDLE: Duration = Duration::from_secs(45);
+/// Kept connections may all have ended meanwhile. A request that meets one goes out again at once, so often.
+const MOST_ENDED_CONNECTIONS: u32 = 4;
+/// Headers of one answer. A few kilobytes in practice; the library's own bound is larger.
+const LARGEST_HEAD: usize = 512 * 1024;
+const NAME: &str = concat!("gantry/", env!("CARGO_PKG_VERSION"));
+
+type Connections = Client<HttpsConnector<Route>, Outgoing>;
 
 /// Sends requests over connections that it keeps.
-#[derive(Default)]
 pub(super) struct Wire {
     /// Made when first needed: setting up TLS costs more than a request to a registry without.
-    clients: Mutex<HashMap<ClientKey, Client>>,
+    clients: Mutex<HashMap<ClientKey, Connections>>,
+    lookup: guard::Lookup,
+    /// How long nothing, or next to nothing, may move.
+    silence: Duration,
 }
 
 /// What makes two connections unlike each other.
@@ -46,6 +64,8 @@ pub(super) struct Wire {
 struct ClientKey {
     trust: Trust,
     proxy: Proxy,
+    /// The registry that named this host, unless it is its own.
+    named_by: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -75,70 +95,97 @@ impl ClientKey {
             "https" => Trust::Machine,
             _ => Trust::Nobody,
         };
-        Self { trust, proxy: if is_loopback(url) { Proxy::Never } else { Proxy::System } }
+        let own = endpoint.url("");
+        let named_by = (own.host() != url.host()).then(|| own.host_str().unwrap_or_default().to_owned());
+        Self { trust, proxy: if is_loopback(url) { Proxy::Never } else { Proxy::System }, named_by }
     }
 
-    fn client(&self, endpoint: &Endpoint) -> Result<Client, Fault> {
+    fn client(&self, endpoint: &Endpoint, lookup: guard::Lookup) -> Result<Connections, Fault> {
         let tls = match &self.trust {
             Trust::Nobody => tls::untrusting()?,
             Trust::Machine => tls::trusting(&[])?,
             Trust::Registry(_) => tls::trusting(endpoint.ca())?,
         };
-        let builder = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .user_agent(USER_AGENT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(redirect::Policy::none())
-            .http1_only();
-        let builder = match self.proxy {
-            Proxy::System => builder,
-            Proxy::Never => builder.no_proxy(),
-        };
-        builder.build().map_err(|error| Fault::Tls(format!("cannot set up HTTP: {error}")))
+        let guard = Guard::new(self.named_by.clone(), lookup);
+        Ok(Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .http1_max_buf_size(LARGEST_HEAD)
+            .build(connect::connector(guard, self.proxies(), tls)))
+    }
+
+    fn proxies(&self) -> Option<Arc<Matcher>> {
+        match self.proxy {
+            Proxy::System => Some(Arc::new(Matcher::from_env())),
+            Proxy::Never => None,
+        }
     }
 }
 
 impl Wire {
-    fn client(&self, endpoint: &Endpoint, url: &Url) -> Result<Client, Fault> {
-        let key = ClientKey::of(endpoint, url);
+    pub(super) fn new(policy: &RetryPolicy) -> Self {
+        Self { clients: Mutex::default(), lookup: guard::system, silence: policy.silence }
+    }
+
+    fn client(&self, key: ClientKey, endpoint: &Endpoint) -> Result<Connections, Fault> {
         let mut clients = self.clients.lock().expect("nothing panics while it holds the clients");
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let client = key.client(endpoint)?;
+        let client = key.client(endpoint, self.lookup)?;
         clients.insert(key, client.clone());
         Ok(client)
     }
 
     async fn exchange(&self, request: Request<'_>) -> Result<Response, Fault> {
-        let client = self.client(&request.access.endpoint, &request.url)?;
-        let mut wired = reqwest::Request::new(request.method.clone(), request.url.clone());
-        *wired.headers_mut() = request.headers;
-        let upload = Arc::new(Upload::default());
-        match request.body {
-            Body::Empty if matches!(request.method, Method::GET | Method::HEAD) => {}
-            Body::Empty => {
-                wired.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        let key = ClientKey::of(&request.access.endpoint, &request.url);
+        let proxies = key.proxies();
+        let client = self.client(key, &request.access.endpoint)?;
+        let mut ended = 0;
+        loop {
+            let (wired, meter) = wired(&request, proxies.as_deref())?;
+            let host = authority(&request.url);
+            let Some(answer) = self.watch(&meter, client.request(wired)).await else {
+                return Err(Fault::Stalled { host, seconds: self.patience(&meter).as_secs() });
+            };
+            // A source that cannot be read looks like a lost connection from here.
+            if let Some(error) = meter.take_error() {
+                return Err(Fault::Source(error));
             }
-            Body::Bytes(bytes) => *wired.body_mut() = Some(bytes.into()),
-            Body::Blob { source, offset } => {
-                // Some registries refuse chunked transfer encoding, so the length is always said.
-                wired.headers_mut().insert(CONTENT_LENGTH, source.size().saturating_sub(offset).into());
-                *wired.body_mut() = Some(reqwest::Body::wrap_stream(upload.stream(source, offset)?));
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) if request.is_repeatable() && is_end(&error) && ended < MOST_ENDED_CONNECTIONS => {
+                    ended += 1;
+                    continue;
+                }
+                Err(error) => return Err(fault(&error, &host)),
+            };
+            if let Some(uses) = answer.extensions().get::<Uses>() {
+                uses.count();
+            }
+            let (parts, body) = answer.into_parts();
+            let chunks = Box::pin(chunks(body, host, self.silence));
+            return Ok(Response::new(parts.status, parts.headers, request.url.clone(), chunks));
+        }
+    }
+
+    /// How much silence is normal at this point.
+    fn patience(&self, meter: &Meter) -> Duration {
+        if meter.is_full() { self.silence * PATIENCE_AFTER_UPLOAD } else { self.silence }
+    }
+
+    /// Waits for the answer as long as the body moves. `None` after too much silence, or a trickle.
+    async fn watch<T>(&self, meter: &Meter, answer: impl Future<Output = T>) -> Option<T> {
+        let mut answer = std::pin::pin!(answer);
+        loop {
+            let (before, was_full) = (meter.taken(), meter.is_full());
+            match tokio::time::timeout(self.patience(meter), &mut answer).await {
+                Ok(answer) => return Some(answer),
+                Err(_) if was_full => return None,
+                Err(_) if !meter.is_full() && meter.taken() - before < LEAST_PROGRESS => return None,
+                Err(_) => {}
             }
         }
-        let answer = upload.watch(client.execute(wired)).await;
-        let host = authority(&request.url);
-        let Some(answer) = answer else {
-            return Err(Fault::Stalled { host, seconds: upload.patience().as_secs() });
-        };
-        // A source that cannot be read looks like a lost connection from here.
-        if let Some(error) = upload.take_error() {
-            return Err(Fault::Source(error));
-        }
-        let answer = answer.map_err(|error| fault(&error, &host))?;
-        let (status, headers, url) = (answer.status(), answer.headers().clone(), answer.url().clone());
-        Ok(Response::new(status, headers, url, Box::pin(chunks(answer, host))))
     }
 }
 
@@ -148,114 +195,112 @@ impl Service for Wire {
     }
 }
 
-/// The answer's body; a pause that is too long is an error.
-fn chunks(answer: reqwest::Response, host: String) -> impl Stream<Item = Result<Bytes, Fault>> + Send {
-    let state = Some((Box::pin(answer.bytes_stream()), host));
+/// The request as the library takes it, and what is known of its body on the way.
+fn wired(
+    request: &Request<'_>,
+    proxies: Option<&Matcher>,
+) -> Result<(hyper::Request<Outgoing>, Arc<Meter>), Fault> {
+    let uri: Uri =
+        request.url.as_str().parse().map_err(|_| {
+            Fault::Protocol(format!("an address at `{}` is not valid", authority(&request.url)))
+        })?;
+    let mut headers: HeaderMap = request.headers.clone();
+    headers.insert(USER_AGENT, HeaderValue::from_static(NAME));
+    let proxy =
+        proxies.filter(|_| request.url.scheme() == "http").and_then(|proxies| proxies.intercept(&uri));
+    if let Some(credentials) = proxy.as_ref().and_then(|proxy| proxy.basic_auth()) {
+        headers.insert(PROXY_AUTHORIZATION, credentials.clone());
+    }
+    let (body, meter) = match &request.body {
+        Body::Empty => {
+            if !matches!(request.method, Method::GET | Method::HEAD) {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            }
+            (Outgoing::bytes(Bytes::new()), Arc::default())
+        }
+        Body::Bytes(bytes) => (Outgoing::bytes(bytes.clone()), Arc::default()),
+        Body::Blob { source, span, meter } => {
+            // Some registries refuse chunked transfer encoding, so the length is always said.
+            headers.insert(CONTENT_LENGTH, (span.end - span.start).into());
+            (Outgoing::blob(*source, span.clone(), meter).map_err(Fault::Source)?, Arc::clone(meter))
+        }
+    };
+    let mut wired = hyper::Request::new(body);
+    *wired.method_mut() = request.method.clone();
+    *wired.uri_mut() = uri;
+    *wired.headers_mut() = headers;
+    Ok((wired, meter))
+}
+
+/// The answer's body; a pause that is too long, or a trickle, is an error. Only time spent waiting counts: the reader
+/// may take its own.
+fn chunks(
+    body: Incoming,
+    host: String,
+    silence: Duration,
+) -> impl Stream<Item = Result<Bytes, Fault>> + Send {
+    let state = Some(Arriving { body, host, silence, waited: Duration::ZERO, moved: 0 });
     futures_util::stream::unfold(state, |state| async {
-        let (mut stream, host) = state?;
-        match tokio::time::timeout(SILENCE, stream.next()).await {
+        let mut arriving = state?;
+        match arriving.next().await {
+            Ok(Some(bytes)) => Some((Ok(bytes), Some(arriving))),
             Ok(None) => None,
-            Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some((stream, host)))),
-            Ok(Some(Err(error))) => Some((Err(fault(&error, &host)), None)),
-            Err(_) => Some((Err(Fault::Stalled { host, seconds: SILENCE.as_secs() }), None)),
+            Err(fault) => Some((Err(fault), None)),
         }
     })
 }
 
-/// What is known of a body on its way out.
-#[derive(Default)]
-struct Upload {
-    taken: AtomicU64,
-    total: AtomicU64,
-    error: Mutex<Option<io::Error>>,
+struct Arriving {
+    body: Incoming,
+    host: String,
+    silence: Duration,
+    /// Since the last piece of progress.
+    waited: Duration,
+    moved: u64,
 }
 
-impl Upload {
-    /// The blob from an offset on, read on a thread of its own, a few chunks ahead of the connection.
-    fn stream(
-        self: &Arc<Self>,
-        source: &dyn BlobSource,
-        offset: u64,
-    ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static, Fault> {
-        let left = source.size().saturating_sub(offset);
-        let reader = source.open(offset).map_err(Fault::Source)?;
-        self.total.store(left, Ordering::Relaxed);
-        let (sender, mut receiver) = mpsc::channel(CHUNKS_AHEAD);
-        let upload = Arc::clone(self);
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = feed(reader, left, &sender) {
-                let told = io::Error::new(error.kind(), error.to_string());
-                *upload.error.lock().expect("nothing panics while it holds the error") = Some(error);
-                let _ = sender.blocking_send(Err(told));
-            }
-        });
-        let upload = Arc::clone(self);
-        Ok(futures_util::stream::poll_fn(move |context| {
-            let next = receiver.poll_recv(context);
-            if let std::task::Poll::Ready(Some(Ok(bytes))) = &next {
-                let bytes: &Bytes = bytes;
-                upload.taken.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            }
-            next
-        }))
-    }
-
-    fn take_error(&self) -> Option<io::Error> {
-        self.error.lock().expect("nothing panics while it holds the error").take()
-    }
-
-    /// How much silence is normal at this point.
-    fn patience(&self) -> Duration {
-        let (taken, total) = (self.taken.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
-        if total > 0 && taken == total { SILENCE_AFTER_UPLOAD } else { SILENCE }
-    }
-
-    /// Waits for the answer as long as the body moves. `None` after too much silence.
-    async fn watch<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
-        let mut answer = std::pin::pin!(answer);
+impl Arriving {
+    async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {
-            let before = self.taken.load(Ordering::Relaxed);
-            match tokio::time::timeout(self.patience(), &mut answer).await {
-                Ok(answer) => return Some(answer),
-                Err(_) if self.taken.load(Ordering::Relaxed) == before => return None,
-                Err(_) => {}
+            let start = Instant::now();
+            let frame = std::future::poll_fn(|context| Pin::new(&mut self.body).poll_frame(context));
+            let Ok(frame) = tokio::time::timeout(self.silence.saturating_sub(self.waited), frame).await
+            else {
+                return Err(Fault::Stalled { host: self.host.clone(), seconds: self.silence.as_secs() });
+            };
+            let Some(frame) = frame else { return Ok(None) };
+            let bytes = frame
+                .map_err(|error| Fault::Broken { host: self.host.clone(), cause: deepest_cause(&error) })?
+                .into_data();
+            let Ok(bytes) = bytes else { continue };
+            self.waited += start.elapsed();
+            self.moved += bytes.len() as u64;
+            if self.moved >= LEAST_PROGRESS {
+                (self.waited, self.moved) = (Duration::ZERO, 0);
             }
+            return Ok(Some(bytes));
         }
     }
 }
 
-/// Reads exactly `left` bytes into the channel; ends quietly when nobody listens any more.
-fn feed(
-    mut reader: Box<dyn io::Read + Send>,
-    mut left: u64,
-    sender: &mpsc::Sender<io::Result<Bytes>>,
-) -> io::Result<()> {
-    while left > 0 {
-        let mut chunk = vec![0; usize::try_from(left).unwrap_or(CHUNK).min(CHUNK)];
-        let read = match reader.read(&mut chunk) {
-            Ok(0) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the blob is shorter than its size",
-                ));
-            }
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        chunk.truncate(read);
-        left -= read as u64;
-        if sender.blocking_send(Ok(chunk.into())).is_err() {
-            return Ok(());
-        }
+type LibraryError = hyper_util::client::legacy::Error;
+
+/// Whether the fault may just be that a connection, which had served before, has ended.
+fn is_end(error: &LibraryError) -> bool {
+    let mut extensions = Extensions::new();
+    if let Some(connected) = error.connect_info() {
+        connected.get_extras(&mut extensions);
     }
-    Ok(())
+    !error.is_connect() && extensions.get::<Uses>().is_some_and(Uses::is_reused)
 }
 
 /// Sorts an error of the HTTP library. Its own text holds the address, whose query may hold a signature.
-fn fault(error: &reqwest::Error, host: &str) -> Fault {
+fn fault(error: &LibraryError, host: &str) -> Fault {
     let host = host.to_owned();
-    match (causes(error).find_map(tls_error), error.is_connect()) {
+    if let Some(forbidden) = causes(error).find_map(wrapped::<Forbidden>) {
+        return Fault::Protocol(forbidden.to_string());
+    }
+    match (causes(error).find_map(wrapped::<rustls::Error>), error.is_connect()) {
         (Some(rustls::Error::InvalidMessage(_)), true) => {
             Fault::Handshake { host, cause: "it does not answer in TLS".to_owned() }
         }
@@ -265,20 +310,53 @@ fn fault(error: &reqwest::Error, host: &str) -> Fault {
     }
 }
 
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(error.source(), |&cause| cause.source())
 }
 
-/// The TLS library's own error, which comes wrapped in one or more of I/O; those hide it from `source`.
-fn tls_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    cause.downcast_ref().or_else(|| tls_error(cause.downcast_ref::<io::Error>()?.get_ref()?))
+/// An error of a certain type, which may come wrapped in one or more of I/O; those hide it from `source`.
+fn wrapped<'a, E: std::error::Error + 'static>(
+    cause: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a E> {
+    cause.downcast_ref().or_else(|| wrapped(cause.downcast_ref::<io::Error>()?.get_ref()?))
 }
 
-fn deepest_cause(error: &reqwest::Error) -> String {
-    let Some(cause) = causes(error).last() else { return "the connection could not be used".to_owned() };
+fn deepest_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let cause = causes(error).last().unwrap_or(error);
     let text = cause.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     // The system's sentences begin with a capital; here they end ours.
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::super::script::access;
+    use super::*;
+
+    /// The registry is far away; every other name leads home.
+    fn rebound(name: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        let address = if name == "r.test" { "192.0.2.1:0" } else { "127.0.0.1:0" };
+        Box::pin(async { Ok(vec![address.parse().expect("it is an address")]) })
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_home_is_not_connected_to() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let wire = Wire { lookup: rebound, ..Wire::new(&RetryPolicy::default()) };
+        let access = access();
+        for host in ["auth.test", "169.254.169.254", "[::1]"] {
+            let url = format!("http://{host}:{port}/token").parse().unwrap();
+            let fault = wire.call(Request::new(Method::GET, url, &access)).await.unwrap_err();
+            assert!(matches!(&fault, Fault::Protocol(text) if text.contains("private network")), "{fault}");
+        }
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err());
+    }
 }

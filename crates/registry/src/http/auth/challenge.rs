@@ -3,7 +3,7 @@
 //! One header may hold several challenges, several headers may stand side by side, and commas separate both
 //! challenges and their parameters; so it is read token by token.
 
-use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
+use hyper::header::{HeaderMap, WWW_AUTHENTICATE};
 
 /// One way to authenticate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(super) enum Challenge {
         service: Option<String>,
         /// What the refused request needed.
         scopes: Vec<String>,
+        /// What was wrong with the token that was shown (RFC 6750, section 3.1).
+        error: Option<String>,
     },
 }
 
@@ -34,6 +36,11 @@ impl Challenge {
         challenges.into_iter().nth(bearer.unwrap_or(0))
     }
 
+    /// Whether a token was shown that is good, but not for this.
+    pub(super) fn is_insufficient_scope(&self) -> bool {
+        matches!(self, Self::Bearer { error: Some(error), .. } if error == "insufficient_scope")
+    }
+
     fn new(scheme: &str, parameters: &[(String, String)]) -> Option<Self> {
         let parameter =
             |name: &str| parameters.iter().find(|(one, _)| one == name).map(|(_, value)| value.clone());
@@ -47,6 +54,7 @@ impl Challenge {
                     .split_ascii_whitespace()
                     .map(str::to_owned)
                     .collect(),
+                error: parameter("error"),
             }),
             _ => None,
         }
@@ -126,7 +134,12 @@ mod tests {
 
     fn bearer(realm: &str, service: Option<&str>, scopes: &[&str]) -> Option<Challenge> {
         let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
-        Some(Challenge::Bearer { realm: realm.to_owned(), service: service.map(str::to_owned), scopes })
+        Some(Challenge::Bearer {
+            realm: realm.to_owned(),
+            service: service.map(str::to_owned),
+            scopes,
+            error: None,
+        })
     }
 
     #[test]

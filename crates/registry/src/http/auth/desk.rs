@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, StatusCode};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 use url::form_urlencoded::Serializer;
@@ -17,6 +17,7 @@ use url::form_urlencoded::Serializer;
 use super::super::redact::Secrets;
 use super::super::{Access, Body, Request, Response, Service};
 use super::challenge::Challenge;
+use super::credential::{Asked, Source, Wanted};
 use super::grant::{Grant, Held, Holder, Origin};
 use crate::endpoint::{Endpoint, is_local_literal};
 use crate::error::Answer;
@@ -26,17 +27,21 @@ use crate::{Credential, Credentials, Event, Fault, Listener, Secret};
 const LARGEST_TOKEN_ANSWER: usize = 128 * 1024;
 /// A token's lifetime where the server does not say one (the token specification's default).
 const DEFAULT_LIFETIME: u64 = 60;
+/// No token is believed to live longer. Nobody pushes for a day, and sums of times must not overflow.
+const LONGEST_LIFETIME: u64 = 24 * 60 * 60;
 /// How we introduce ourselves to OAuth 2.0 servers.
 const CLIENT_ID: &str = "gantry";
 
 /// Makes and keeps grants. `tokens` sends requests to token servers.
 pub(in super::super) struct Desk<T> {
-    credentials: Arc<dyn Credentials>,
+    credentials: Source,
     tokens: T,
     secrets: Secrets,
     listener: Listener,
     slots: Mutex<HashMap<SlotKey, Slot>>,
-    challenges: Mutex<HashMap<String, Remembered>>,
+    challenges: Mutex<HashMap<String, Refusal>>,
+    /// What the registry accepted last, by registry and repository.
+    accepted: Mutex<HashMap<(String, String), Credential>>,
 }
 
 /// Registry and scopes.
@@ -47,20 +52,18 @@ type Slot = Arc<tokio::sync::Mutex<Kept>>;
 #[derive(Debug, Default)]
 struct Kept {
     grant: Option<Grant>,
+    /// What the grant was made of.
+    credential: Option<Credential>,
     generation: u64,
-}
-
-impl Kept {
-    fn held(&self, origin: Origin) -> Held {
-        Held { grant: self.grant.clone(), generation: self.generation, origin }
-    }
+    /// Scopes that the registry asked for and that we would not have thought of.
+    extra: Vec<String>,
 }
 
 /// A challenge and the address that it came from, which a relative realm is relative to.
 #[derive(Debug, Clone)]
-struct Remembered {
-    challenge: Challenge,
-    from: Url,
+pub(super) struct Refusal {
+    pub(super) challenge: Challenge,
+    pub(super) from: Url,
 }
 
 #[derive(Deserialize)]
@@ -80,49 +83,87 @@ impl<T: Service> Desk<T> {
         secrets: Secrets,
         listener: Listener,
     ) -> Self {
-        Self { credentials, tokens, secrets, listener, slots: Mutex::default(), challenges: Mutex::default() }
+        Self {
+            credentials: Source::new(credentials),
+            tokens,
+            secrets,
+            listener,
+            slots: Mutex::default(),
+            challenges: Mutex::default(),
+            accepted: Mutex::default(),
+        }
     }
 
-    /// What to show now. Nothing, as long as the registry never asked.
-    pub(super) async fn current(&self, access: &Access) -> Result<Held, Fault> {
+    /// What to show now, for a request that takes so long. Nothing, as long as the registry never asked.
+    pub(super) async fn current(&self, access: &Access, duration: Duration) -> Result<Held, Fault> {
         let slot = self.slot(access);
         let mut kept = slot.lock().await;
-        let good = kept.grant.as_ref().is_some_and(|grant| !grant.is_stale(Instant::now()));
-        if !good && let Some(remembered) = self.remembered(access) {
-            kept.grant = self.make(access, &remembered, &[]).await?;
-            kept.generation += 1;
+        let good = kept.grant.as_ref().is_some_and(|grant| grant.is_good(Instant::now(), duration));
+        if !good && let Some(refusal) = self.remembered(access) {
+            self.make(access, &refusal, Wanted::Recent, &mut kept).await?;
         }
-        Ok(kept.held(Origin::Found))
+        Ok(self.held(access, &kept, Origin::Found))
     }
 
-    /// What to show after a refusal of `held`, given the refusal's headers and address. `None` if the registry does not say what it wants, and never did.
+    /// What to show after a refusal of `held`. `None` if the registry does not say what it wants, and never did.
     pub(super) async fn renew(
         &self,
         access: &Access,
         held: &Held,
-        refusal: (&HeaderMap, &Url),
+        refusal: Option<Refusal>,
     ) -> Result<Option<Held>, Fault> {
         let slot = self.slot(access);
         let mut kept = slot.lock().await;
         if kept.generation != held.generation {
-            return Ok(Some(kept.held(Origin::Found)));
+            return Ok(Some(self.held(access, &kept, Origin::Found)));
         }
-        if let Some(challenge) = Challenge::best(refusal.0) {
-            self.remember(access, Remembered { challenge, from: refusal.1.clone() });
+        if let Some(refusal) = refusal {
+            if let Challenge::Bearer { scopes, .. } = &refusal.challenge {
+                kept.extra = access.missing_scopes(scopes);
+            }
+            self.remember(access, refusal);
         }
         let Some(remembered) = self.remembered(access) else { return Ok(None) };
-        let challenged = match &remembered.challenge {
-            Challenge::Bearer { scopes, .. } => scopes.clone(),
-            Challenge::Basic => Vec::new(),
+        // A password that was refused is asked for anew; a token server may still take the one that we know.
+        let wanted = match (&remembered.challenge, kept.grant.is_some()) {
+            (Challenge::Basic, true) => Wanted::Another,
+            _ => Wanted::Recent,
         };
-        // Forgotten first: if making a new one fails, the refused one must not be used again.
-        kept.grant = None;
-        kept.generation += 1;
-        kept.grant = self.make(access, &remembered, &challenged).await?;
+        self.make(access, &remembered, wanted, &mut kept).await?;
         if kept.grant.is_none() {
             return Err(no_credentials(access));
         }
-        Ok(Some(kept.held(Origin::Own)))
+        Ok(Some(self.held(access, &kept, Origin::Own)))
+    }
+
+    /// Whether the registry ever said how to authenticate.
+    pub(super) fn knows(&self, access: &Access) -> bool {
+        self.remembered(access).is_some()
+    }
+
+    /// The registry accepted a request that showed this.
+    pub(super) fn accepted(&self, access: &Access, held: &Held) {
+        if let Some(credential) = held.credential.as_ref().filter(|_| !held.accepted) {
+            self.remember_accepted(access, credential);
+        }
+    }
+
+    fn remember_accepted(&self, access: &Access, credential: &Credential) {
+        let key = (access.endpoint.name().to_owned(), access.repository().to_owned());
+        let mut accepted = self.accepted.lock().expect("nothing panics while it holds them");
+        accepted.insert(key, credential.clone());
+    }
+
+    fn held(&self, access: &Access, kept: &Kept, origin: Origin) -> Held {
+        let credential = kept.credential.clone();
+        let accepted = credential.as_ref().is_some_and(|credential| self.was_accepted(access, credential));
+        Held { grant: kept.grant.clone(), generation: kept.generation, origin, accepted, credential }
+    }
+
+    fn was_accepted(&self, access: &Access, credential: &Credential) -> bool {
+        let key = (access.endpoint.name().to_owned(), access.repository().to_owned());
+        let accepted = self.accepted.lock().expect("nothing panics while it holds them");
+        *credential != Credential::Anonymous && accepted.get(&key) == Some(credential)
     }
 
     fn slot(&self, access: &Access) -> Slot {
@@ -132,7 +173,7 @@ impl<T: Service> Desk<T> {
         )
     }
 
-    fn remembered(&self, access: &Access) -> Option<Remembered> {
+    fn remembered(&self, access: &Access) -> Option<Refusal> {
         self.challenges
             .lock()
             .expect("nothing panics while it holds them")
@@ -140,41 +181,66 @@ impl<T: Service> Desk<T> {
             .cloned()
     }
 
-    fn remember(&self, access: &Access, remembered: Remembered) {
+    fn remember(&self, access: &Access, refusal: Refusal) {
         let name = access.endpoint.name().to_owned();
-        self.challenges.lock().expect("nothing panics while it holds them").insert(name, remembered);
+        self.challenges.lock().expect("nothing panics while it holds them").insert(name, refusal);
     }
 
-    /// Asks for credentials and makes of them what the challenge wants. `None` if there are none to show.
+    /// Replaces the grant by a new one. The old one is forgotten first: if making another fails, it must not be used
+    /// again.
     async fn make(
         &self,
         access: &Access,
-        remembered: &Remembered,
-        extra: &[String],
-    ) -> Result<Option<Grant>, Fault> {
-        let credential = self.credentials.find(access.endpoint.name(), access.repository()).await?;
-        let grant = match (&remembered.challenge, credential) {
-            (_, Credential::RegistryToken(token)) => {
-                self.secrets.learn(&token);
-                Some(Grant::token(&token, Holder::Known, Instant::now(), None))
+        refusal: &Refusal,
+        wanted: Wanted,
+        kept: &mut Kept,
+    ) -> Result<(), Fault> {
+        kept.generation += 1;
+        kept.grant = None;
+        let mut asked = self.credentials.ask(access, wanted).await?;
+        let grant = match self.grant(access, refusal, &asked, &kept.extra).await {
+            // The credentials may have changed since they were asked for.
+            Err(Fault::Refused { .. } | Fault::RanOut { .. }) if !asked.is_new => {
+                asked = self.credentials.ask(access, Wanted::Another).await?;
+                self.grant(access, refusal, &asked, &kept.extra).await?
             }
-            (Challenge::Basic, Credential::Anonymous) => None,
-            (Challenge::Basic, Credential::Password { user, password: secret })
-            | (Challenge::Basic, Credential::IdentityToken { user, token: secret }) => {
-                self.secrets.learn(&secret);
-                Some(Grant::password(&user, &secret))
-            }
-            (Challenge::Bearer { realm, service, .. }, credential) => {
-                let realm = check_realm(&access.endpoint, &remembered.from, realm)?;
-                let ask =
-                    Ask { access, realm, service: service.as_deref(), scopes: access.scope_texts(extra) };
-                Some(self.token(&ask, &credential).await?)
-            }
+            other => other?,
         };
         if let Some(grant) = &grant {
             self.secrets.learn(grant.header());
         }
-        Ok(grant)
+        kept.grant = grant;
+        kept.credential = Some(asked.credential);
+        Ok(())
+    }
+
+    /// Makes of credentials what the challenge wants. `None` if there are none to show.
+    async fn grant(
+        &self,
+        access: &Access,
+        refusal: &Refusal,
+        asked: &Asked,
+        extra: &[String],
+    ) -> Result<Option<Grant>, Fault> {
+        let now = Instant::now();
+        Ok(match (&refusal.challenge, &asked.credential) {
+            (_, Credential::RegistryToken(token)) => {
+                self.secrets.learn(token);
+                Some(Grant::given(token, now))
+            }
+            (Challenge::Basic, Credential::Anonymous) => None,
+            (Challenge::Basic, Credential::Password { user, password: secret })
+            | (Challenge::Basic, Credential::IdentityToken { user, token: secret }) => {
+                self.secrets.learn(secret);
+                Some(Grant::password(user, secret, now))
+            }
+            (Challenge::Bearer { realm, service, .. }, credential) => {
+                let realm = check_realm(&access.endpoint, &refusal.from, realm)?;
+                let scopes = access.scope_texts(extra);
+                let ask = Ask { access, realm, service: service.as_deref(), scopes };
+                Some(self.token(&ask, credential).await?)
+            }
+        })
     }
 
     /// Gets a token. An identity token is exchanged as OAuth 2.0 says, or shown as a password to servers that know
@@ -199,14 +265,21 @@ impl<T: Service> Desk<T> {
             Credential::Anonymous | Credential::RegistryToken(_) => self.tokens.call(ask.get(None)).await?,
         };
         let holder = if *credential == Credential::Anonymous { Holder::Anonymous } else { Holder::Known };
-        let (token, lifetime) = read_token(ask.access, holder, response).await?;
+        let read = read_token(ask.access, holder, response).await;
+        let (token, lifetime) = read.map_err(|fault| match fault {
+            Fault::Refused { host, answer } if self.was_accepted(ask.access, credential) => {
+                Fault::RanOut { host, answer }
+            }
+            other => other,
+        })?;
+        self.remember_accepted(ask.access, credential);
         self.secrets.learn(&token);
         self.listener.tell(|| Event::Token {
             host: ask.access.endpoint.name().to_owned(),
             scopes: ask.scopes.join(" "),
             lifetime,
         });
-        Ok(Grant::token(&token, holder, asked, Some(lifetime)))
+        Ok(Grant::token(&token, holder, asked, lifetime))
     }
 }
 
@@ -228,8 +301,10 @@ impl<'a> Ask<'a> {
             query.extend_pairs(self.scopes.iter().map(|scope| ("scope", scope)));
         }
         let mut request = Request::new(Method::GET, url, self.access);
+        request.whole = Some(LARGEST_TOKEN_ANSWER);
         if let Some((user, password)) = password
-            && let Ok(mut value) = HeaderValue::from_str(Grant::password(user, password).header().expose())
+            && let Ok(mut value) =
+                HeaderValue::from_str(Grant::password(user, password, Instant::now()).header().expose())
         {
             value.set_sensitive(true);
             request.headers.insert(AUTHORIZATION, value);
@@ -244,6 +319,7 @@ impl<'a> Ask<'a> {
         form.extend_pairs(self.service.map(|service| ("service", service)));
         form.append_pair("scope", &self.scopes.join(" ")).append_pair("refresh_token", token.expose());
         let mut request = Request::new(Method::POST, self.realm.clone(), self.access);
+        request.whole = Some(LARGEST_TOKEN_ANSWER);
         request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         request.body = Body::Bytes(form.finish().into());
         request
@@ -275,7 +351,7 @@ async fn read_token(
         return Err(nonsense());
     }
     let lifetime = answer.expires_in.and_then(|value| value.as_u64()).unwrap_or(DEFAULT_LIFETIME);
-    Ok((Secret::new(token), Duration::from_secs(lifetime)))
+    Ok((Secret::new(token), Duration::from_secs(lifetime.min(LONGEST_LIFETIME))))
 }
 
 fn no_credentials(access: &Access) -> Fault {

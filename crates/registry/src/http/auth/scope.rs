@@ -46,14 +46,43 @@ impl Access {
         self.scopes.first().map_or("", |scope| &scope.repository)
     }
 
-    /// The scopes in the form of the token protocol, those of `challenge` that are not covered included.
-    pub(super) fn scope_texts(&self, challenged: &[String]) -> Vec<String> {
-        let mut texts: Vec<String> = self.scopes.iter().map(ToString::to_string).collect();
-        for scope in challenged {
-            if !texts.iter().any(|text| text.starts_with(scope.as_str())) {
-                texts.push(scope.clone());
-            }
+    /// Those of the challenged scopes that we do not ask for anyway.
+    pub(super) fn missing_scopes(&self, challenged: &[String]) -> Vec<String> {
+        let own = self.scope_texts(&[]);
+        let covered = |scope: &&String| own.iter().any(|text| covers(text, scope));
+        challenged.iter().filter(|scope| !covered(scope)).cloned().collect()
+    }
+
+    /// The scopes in the form of the token protocol, the one to push first, and these at the end.
+    pub(super) fn scope_texts(&self, extra: &[String]) -> Vec<String> {
+        self.scopes.iter().map(ToString::to_string).chain(extra.iter().cloned()).collect()
+    }
+}
+
+/// Whether a scope allows at least what another does.
+fn covers(scope: &str, other: &str) -> bool {
+    let (Some((name, actions)), Some((other_name, others))) =
+        (scope.rsplit_once(':'), other.rsplit_once(':'))
+    else {
+        return scope == other;
+    };
+    name == other_name && others.split(',').all(|one| actions.split(',').any(|action| action == one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_covers_what() {
+        for (scope, other, covered) in [
+            ("repository:a:pull,push", "repository:a:pull", true),
+            ("repository:a:pull,push", "repository:a:push,pull", true),
+            ("repository:a:pull", "repository:a:pull,push", false),
+            ("repository:a:pull", "repository:a/b:pull", false),
+            ("registry:catalog:*", "registry:catalog:*", true),
+        ] {
+            assert_eq!(covers(scope, other), covered, "{scope} {other}");
         }
-        texts
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::super::redact::Secrets;
 use super::super::script::{Script, access, answer, get};
@@ -39,6 +40,11 @@ fn token(token: &str, lifetime: u64) -> Result<Response, Fault> {
 
 fn refusal() -> Result<Response, Fault> {
     answer(401, &[("www-authenticate", CHALLENGE)], "")
+}
+
+fn insufficient() -> Result<Response, Fault> {
+    let challenge = format!(r#"{CHALLENGE},error="insufficient_scope""#);
+    answer(401, &[("www-authenticate", &challenge)], "")
 }
 
 type Layer = Auth<Script, Arc<Script>>;
@@ -92,12 +98,18 @@ async fn a_stale_token_is_renewed_before_it_is_refused() {
 #[tokio::test]
 async fn a_refused_token_is_replaced_once_with_the_credentials_of_the_moment() {
     let answers = vec![refusal(), answer(200, &[], ""), refusal(), answer(200, &[], "")];
-    let (layer, tokens) =
-        layer(&[password("p"), password("q")], answers, vec![token("t1", 300), token("t2", 300)]);
+    let (layer, tokens) = layer(
+        &[password("p"), password("q")],
+        answers,
+        vec![token("t1", 300), answer(401, &[], ""), token("t2", 300)],
+    );
     let access = access();
+    let start = Instant::now();
     call(&layer, &access).await;
     assert_eq!(call(&layer, &access).await, "200 OK");
-    assert_eq!(shown(&tokens), ["Basic dTpw", "Basic dTpx"]);
+    // What was asked for a moment ago is shown first; another answer is asked for a second later.
+    assert_eq!(shown(&tokens), ["Basic dTpw", "Basic dTpw", "Basic dTpx"]);
+    assert!(start.elapsed() >= Duration::from_secs(1));
     assert_eq!(shown(&layer.inner), ["-", "Bearer t1", "Bearer t1", "Bearer t2"]);
 }
 
@@ -108,7 +120,13 @@ async fn refusals_that_are_final() {
     for (credential, registry, tokens, outcome) in [
         (
             password("p"),
-            vec![refusal(), refusal()],
+            (0..5).map(|_| refusal()).collect(),
+            (0..4).map(|_| token("t1", 300)).collect(),
+            "refused the credentials: 401 Unauthorized",
+        ),
+        (
+            password("p"),
+            vec![refusal(), insufficient()],
             vec![token("t1", 300)],
             "refused the credentials: 401 Unauthorized",
         ),
@@ -132,7 +150,7 @@ async fn refusals_that_are_final() {
         ),
         (Credential::Anonymous, vec![basic()], vec![], "none are configured for `team/app`"),
         (password("p"), vec![basic(), basic()], vec![], "refused the credentials: 401 Unauthorized"),
-        (password("p"), vec![answer(401, &[], "")], vec![], "401 Unauthorized"),
+        (password("p"), vec![answer(401, &[], ""), answer(200, &[], "")], vec![], "401 Unauthorized"),
         (password("p"), vec![refusal(), answer(403, &[], denied)], vec![token("t1", 300)], "403 Forbidden"),
         (password("p"), vec![refusal()], vec![answer(200, &[], "{}")], "answered without a token"),
     ] {
@@ -194,7 +212,7 @@ async fn a_refused_upload_is_renewed_but_not_repeated() {
     let (layer, _) = layer(&[password("p")], vec![refusal()], vec![token("t1", 300)]);
     let access = access();
     let mut request = get(&access);
-    request.body = Body::Blob { source: &source, offset: 0 };
+    request.body = Body::Blob { source: &source, span: 0..3, meter: Arc::default() };
     let response = layer.call(request).await.unwrap();
     assert!(response.renewed && response.status == 401);
 }
@@ -213,4 +231,84 @@ async fn token_servers_that_get_no_credentials() {
         assert!(text.contains(message), "{text}");
         assert!(tokens.asked().is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_refusal_that_does_not_say_how_to_authenticate_is_followed_by_a_ping() {
+    let answers = vec![answer(401, &[], ""), refusal(), answer(200, &[], "")];
+    let (layer, _) = layer(&[password("p")], answers, vec![token("t1", 300)]);
+    assert_eq!(call(&layer, &access()).await, "200 OK");
+    let asked: Vec<_> = layer.inner.asked().into_iter().map(|(request, _)| request).collect();
+    assert_eq!(asked[1], "GET r.test/v2/");
+    assert_eq!(shown(&layer.inner), ["-", "-", "Bearer t1"]);
+}
+
+#[tokio::test]
+async fn a_challenged_scope_is_asked_for_from_then_on() {
+    let other = r#"Bearer realm="https://auth.test/token",scope="repository:base:pull""#;
+    let lacks = answer(401, &[("www-authenticate", other)], "");
+    let answers = vec![refusal(), answer(200, &[], ""), lacks, answer(200, &[], ""), answer(200, &[], "")];
+    let tokens = vec![token("t1", 300), token("t2", 0), token("t3", 300)];
+    let desk_tokens = Arc::new(Script::new(tokens));
+    let source = Turn::new(&[password("p")]);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&told);
+    let listener = Listener::new(move |event| {
+        if let crate::Event::Token { scopes, .. } = event {
+            sink.lock().unwrap().push(scopes);
+        }
+    });
+    let desk = Desk::new(source, desk_tokens, Secrets::default(), listener);
+    let layer = Auth::new(Script::new(answers), desk);
+    let access = access();
+    for _ in 0..3 {
+        assert_eq!(layer.call(get(&access)).await.unwrap().status, 200);
+    }
+    let both = "repository:team/app:pull repository:base:pull";
+    assert_eq!(*told.lock().unwrap(), ["repository:team/app:pull", both, both]);
+}
+
+#[tokio::test]
+async fn credentials_that_ran_out_are_told_apart_from_wrong_ones() {
+    let basic = || answer(401, &[("www-authenticate", "Basic realm=x")], "");
+    let answers = vec![basic(), answer(200, &[], ""), basic(), basic(), basic(), basic(), basic()];
+    let (basic_layer, _) = layer(&[password("p")], answers, vec![]);
+    let access = access();
+    assert_eq!(call(&basic_layer, &access).await, "200 OK");
+    let text = call(&basic_layer, &access).await;
+    assert!(text.contains("no longer accepts the credentials that it accepted before"), "{text}");
+    let tokens = vec![token("t1", 0), answer(401, &[], ""), answer(401, &[], "")];
+    let (bearer, _) = layer(&[password("p")], vec![refusal(), answer(200, &[], "")], tokens);
+    assert_eq!(call(&bearer, &access).await, "200 OK");
+    let text = call(&bearer, &access).await;
+    assert!(text.contains("no longer accepts the credentials that it accepted before"), "{text}");
+}
+
+#[tokio::test]
+async fn the_credential_function_is_not_asked_twice_in_a_second() {
+    let basic = || answer(401, &[("www-authenticate", "Basic realm=x")], "");
+    // Tokens that are stale when they arrive: each request needs another one.
+    let answers = std::iter::once(refusal()).chain((0..20).map(|_| answer(200, &[], "")));
+    let tokens = (0..20).map(|_| token("t", 0));
+    let source = Turn::new(&[password("p")]);
+    let token_server = Arc::new(Script::new(tokens));
+    let desk = Desk::new(
+        Arc::clone(&source) as Arc<dyn Credentials>,
+        token_server,
+        Secrets::default(),
+        Listener::silent(),
+    );
+    let layer = Auth::new(Script::new(answers), desk);
+    let (access, start) = (access(), Instant::now());
+    for _ in 0..20 {
+        assert_eq!(call(&layer, &access).await, "200 OK");
+    }
+    assert!(source.1.load(Ordering::Relaxed) as u64 <= 1 + start.elapsed().as_secs());
+    // A password that is refused again and again is asked for again, once per second and not for ever.
+    let answers = [basic(), answer(200, &[], "")].into_iter().chain((0..6).map(|_| basic())).collect();
+    let (layer, _) = self::layer(&[password("p")], answers, vec![]);
+    call(&layer, &access).await;
+    let start = Instant::now();
+    call(&layer, &access).await;
+    assert!(start.elapsed() >= Duration::from_secs(1));
 }
