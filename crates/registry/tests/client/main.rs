@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may panic, as tests do")]
 
 mod access;
+mod hostile;
+mod matrix;
 mod pull;
 mod push;
 mod real;

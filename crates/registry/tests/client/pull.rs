@@ -277,3 +277,32 @@ async fn many_downloads_at_a_time_all_arrive() {
     });
     assert!(futures_util::future::join_all(all).await.into_iter().all(|equal| equal));
 }
+
+#[tokio::test]
+async fn a_registry_that_is_busy_gets_fewer_requests_at_a_time() {
+    let registry = FakeRegistry::start();
+    registry.set_quirks(&[gantry_testkit::Quirk::Busy(2)]);
+    let blobs: Vec<Vec<u8>> = (0..60u8).map(|number| vec![number; 200_000]).collect();
+    for blob in &blobs {
+        registry.put_blob("app", blob);
+    }
+    let (client, reference) = (client(), registry.reference("app"));
+    let all = blobs.iter().map(|blob| async {
+        let mut bytes = Vec::new();
+        client.fetch_blob(&reference, &Descriptor::of("x", blob), &mut bytes).await.unwrap();
+        bytes == *blob
+    });
+    assert!(futures_util::future::join_all(all).await.into_iter().all(|equal| equal));
+    let refused = registry.log().iter().filter(|one| one.status == Some(429)).count();
+    assert!(refused < 40, "{refused} of {} requests were refused", registry.log().len());
+}
+
+#[tokio::test]
+async fn a_registry_that_cannot_go_on_where_it_broke_off_sends_all_of_it() {
+    let registry = FakeRegistry::start();
+    let bytes = large_blob();
+    registry.put_blob("app", &bytes);
+    let mut faults = vec![Fault::status(416), Fault::Truncate { after: 1_000_000 }];
+    registry.on_request(move |_| faults.pop());
+    assert!(fetch(&registry, &Descriptor::of("x", &bytes)).await.unwrap() == bytes);
+}
