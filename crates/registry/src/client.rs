@@ -1,25 +1,29 @@
 //! The client's handle: what it is configured with, and the way from an operation to the stack of HTTP layers.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use gantry_oci::Reference;
 
 use crate::endpoint::Endpoint;
-use crate::http::{self, Access, Request, Response, Scope, Service};
+use crate::hosts::Route;
+use crate::http::{self, Access, Network, Patience, Request, Response, Scope, Service};
 use crate::images::Memo;
 use crate::retry_policy::Budget;
+use crate::routing::Health;
 use crate::upload::Habits;
-use crate::{Anonymous, Credentials, Event, Fault, HostConfig, Listener, RetryPolicy};
+use crate::{Anonymous, Credentials, Event, Fault, Hosts, Listener, Proxies, RetryPolicy};
 
 /// What a client is made of.
 #[derive(Clone)]
 pub struct RegistryConfig {
     /// Asked whenever a registry wants to know who we are.
     pub credentials: Arc<dyn Credentials>,
-    /// How to speak with which host; the key is the host as references hold it, with its port.
-    pub hosts: BTreeMap<String, HostConfig>,
+    /// How to speak with which host, and where its mirrors are.
+    pub hosts: Arc<Hosts>,
+    /// What stands between us and the world.
+    pub proxies: Proxies,
     /// When to give up.
     pub retry: RetryPolicy,
     /// Hears what happens.
@@ -31,7 +35,8 @@ impl Default for RegistryConfig {
     fn default() -> Self {
         Self {
             credentials: Arc::new(Anonymous),
-            hosts: BTreeMap::new(),
+            hosts: Arc::default(),
+            proxies: Proxies::default(),
             retry: RetryPolicy::default(),
             listener: Listener::silent(),
         }
@@ -58,52 +63,114 @@ pub struct Registry {
 
 struct Shared {
     service: Box<dyn Service>,
-    hosts: BTreeMap<String, HostConfig>,
-    retry: RetryPolicy,
-    listener: Listener,
+    config: RegistryConfig,
     memo: Memo,
     habits: Habits,
+    health: Health,
+    /// Repositories that something was pushed to: what is read of them is read where it was put.
+    pushed: Mutex<HashSet<String>>,
 }
 
 impl Registry {
     /// A client with this configuration.
     pub fn new(config: RegistryConfig) -> Self {
-        let service = http::stack(config.credentials, config.retry.clone(), config.listener.clone());
+        let network = Network { hosts: Arc::clone(&config.hosts), proxies: config.proxies.clone() };
+        let credentials = Arc::clone(&config.credentials);
+        let service = http::stack(network, credentials, config.retry.clone(), config.listener.clone());
         Self {
             shared: Arc::new(Shared {
                 service: Box::new(service),
-                hosts: config.hosts,
-                retry: config.retry,
-                listener: config.listener,
+                config,
                 memo: Memo::default(),
                 habits: Habits::default(),
+                health: Health::default(),
+                pushed: Mutex::default(),
             }),
         }
     }
 
+    /// A client that knows the same of all hosts, and shows these credentials.
+    pub(crate) fn showing(&self, credentials: Arc<dyn Credentials>) -> Self {
+        Self::new(RegistryConfig { credentials, ..self.shared.config.clone() })
+    }
+
     pub(crate) fn pulling(&self, reference: &Reference) -> Result<Access, Fault> {
-        self.access(reference, vec![Scope::pull(reference.repository())])
+        let route = self.shared.config.hosts.route(reference.host(), reference.repository())?;
+        if self.pushed_to().contains(&reference.name()) {
+            return Ok(access(route.taker(), None, |endpoint| {
+                vec![Scope::pull(&endpoint.repository(reference.repository()))]
+            }));
+        }
+        let mirrored = (!route.mirrors.is_empty()).then(|| Arc::clone(&route));
+        Ok(access(&route.upstream, mirrored, |endpoint| {
+            vec![Scope::pull(&endpoint.repository(reference.repository()))]
+        }))
     }
 
     pub(crate) fn pushing(&self, reference: &Reference) -> Result<Access, Fault> {
-        self.access(reference, vec![Scope::push(reference.repository())])
+        self.pushing_with(reference, |endpoint| {
+            vec![Scope::push(&endpoint.repository(reference.repository()))]
+        })
     }
 
     /// Pushing, with the right to read `from` in the same token.
     pub(crate) fn mounting(&self, reference: &Reference, from: &str) -> Result<Access, Fault> {
-        self.access(reference, vec![Scope::push(reference.repository()), Scope::pull(from)])
+        self.pushing_with(reference, |endpoint| {
+            let to = endpoint.repository(reference.repository());
+            vec![Scope::push(&to), Scope::pull(&endpoint.repository(from))]
+        })
     }
 
-    fn access(&self, reference: &Reference, scopes: Vec<Scope>) -> Result<Access, Fault> {
-        Ok(Access { endpoint: Endpoint::of(reference.host(), &self.shared.hosts)?, scopes })
+    fn pushing_with(
+        &self,
+        reference: &Reference,
+        scopes: impl FnOnce(&Endpoint) -> Vec<Scope>,
+    ) -> Result<Access, Fault> {
+        let route = self.shared.config.hosts.route(reference.host(), reference.repository())?;
+        if !route.mirrors.is_empty() {
+            self.pushed_to().insert(reference.name());
+        }
+        Ok(access(route.taker(), None, scopes))
     }
 
+    fn pushed_to(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.shared.pushed.lock().expect("nothing panics while it holds the names")
+    }
+
+    /// The registry as a whole: no repository, and no mirror.
+    pub(crate) fn greeting(&self, host: &str) -> Result<Access, Fault> {
+        let route = self.shared.config.hosts.route(host, "")?;
+        Ok(access(&route.upstream, None, |_| Vec::new()))
+    }
+
+    /// Sends a request to the registry, or to its mirrors.
     pub(crate) async fn send(&self, request: Request<'_>) -> Result<Response, Fault> {
+        match request.access.route.clone() {
+            None => self.send_straight(request).await,
+            Some(route) => Box::pin(self.send_by(&route, request)).await,
+        }
+    }
+
+    /// Sends a request to its endpoint and no other.
+    pub(crate) async fn send_straight(&self, mut request: Request<'_>) -> Result<Response, Fault> {
+        let endpoint = &request.access.endpoint;
+        if endpoint.is_undecided() && endpoint.owns(&request.url) {
+            match self.shared.service.call(request.clone()).await {
+                Err(Fault::Handshake { .. } | Fault::Unreachable { .. } | Fault::Broken { .. }) => {
+                    endpoint.decide(true);
+                    request.url.set_scheme("http").expect("http and https have hosts and ports");
+                }
+                answered => {
+                    endpoint.decide(false);
+                    return answered;
+                }
+            }
+        }
         self.shared.service.call(request).await
     }
 
     pub(crate) fn budget(&self) -> Budget<'_> {
-        self.shared.retry.budget()
+        self.shared.config.retry.budget()
     }
 
     pub(crate) fn memo(&self) -> &Memo {
@@ -115,13 +182,34 @@ impl Registry {
         &self.shared.habits
     }
 
-    pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
-        self.shared.listener.tell(event);
+    pub(crate) fn health(&self) -> &Health {
+        &self.shared.health
     }
+
+    pub(crate) fn hosts(&self) -> &Hosts {
+        &self.shared.config.hosts
+    }
+
+    pub(crate) fn proxies(&self) -> &Proxies {
+        &self.shared.config.proxies
+    }
+
+    pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
+        self.shared.config.listener.tell(event);
+    }
+}
+
+fn access(
+    endpoint: &Endpoint,
+    route: Option<Arc<Route>>,
+    scopes: impl FnOnce(&Endpoint) -> Vec<Scope>,
+) -> Access {
+    let endpoint = endpoint.clone();
+    Access { scopes: scopes(&endpoint), route, patience: Patience::Policy, endpoint }
 }
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry").field("hosts", &self.shared.hosts).finish_non_exhaustive()
+        f.debug_struct("Registry").field("hosts", &self.shared.config.hosts).finish_non_exhaustive()
     }
 }

@@ -3,16 +3,22 @@
 //! Whatever a helper or a mounted file says is true for minutes (cloud registries' passwords run out, secrets are
 //! rotated), so the client asks again with every token it needs and after every refusal.
 
-mod docker_config;
+mod auth_file;
 mod helper;
+mod sources;
+mod store;
 
 use std::path::PathBuf;
 
 use gantry_oci::BoxFuture;
 
-pub use docker_config::DockerConfig;
+pub use sources::{CredentialSource, CredentialSources, Found};
+pub use store::{CredentialStore, Kept};
 
 use crate::Secret;
+
+/// The key under which Docker Hub's credentials are filed, in files and with helpers.
+const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 
 /// Who we are for one repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +43,7 @@ pub enum Credential {
     RegistryToken(Secret),
 }
 
-/// Why credentials could not be had. That there are none is no error.
+/// Why credentials could not be had, kept or removed. That there are none is no error.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {
@@ -49,6 +55,22 @@ pub enum CredentialError {
         /// Why.
         reason: String,
     },
+    /// The configuration file cannot be written.
+    #[error("cannot write credentials to {}: {reason}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The text of an environment variable is not what it should be.
+    #[error("cannot read credentials from the variable {name}: {reason}")]
+    Variable {
+        /// The variable.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// A credential helper cannot be run, fails, or answers nonsense.
     #[error("credential helper `docker-credential-{name}` {reason}")]
     Helper {
@@ -57,17 +79,35 @@ pub enum CredentialError {
         /// What it did.
         reason: String,
     },
+    /// The same of a command of our own configuration.
+    #[error("credential command `{command}` of {origin} {reason}")]
+    Command {
+        /// The program.
+        command: String,
+        /// The file that names it.
+        origin: String,
+        /// What it did.
+        reason: String,
+    },
 }
 
 impl CredentialError {
     /// What the user can do next.
     pub fn hints(&self) -> Vec<String> {
-        match self {
-            Self::File { .. } => vec!["check the file's syntax and permissions".to_owned()],
-            Self::Helper { name, .. } => vec![format!(
+        let hint = match self {
+            Self::File { .. } => "check the file's syntax and permissions".to_owned(),
+            Self::Write { .. } => "check the permissions of the file and its directory".to_owned(),
+            Self::Variable { name, .. } => {
+                format!("set {name} to the text of a docker `config.json`, or unset it")
+            }
+            Self::Helper { name, .. } => format!(
                 "install `docker-credential-{name}` in a directory of PATH, or remove it from docker's configuration file"
-            )],
-        }
+            ),
+            Self::Command { .. } => "run it by hand: the registry's host on standard input, \
+                 {\"Username\": …, \"Secret\": …} on standard output"
+                .to_owned(),
+        };
+        vec![hint]
     }
 }
 
@@ -91,4 +131,9 @@ impl Credentials for Anonymous {
     fn find<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Credential, CredentialError>> {
         Box::pin(async { Ok(Credential::Anonymous) })
     }
+}
+
+/// The name under which a registry's credentials are filed.
+fn filed_as(host: &str) -> &str {
+    if host == "docker.io" { DOCKER_HUB_KEY } else { host }
 }

@@ -89,8 +89,16 @@ impl Registry {
                 continue;
             }
             let before = transfer.done;
+            let mirror = response.mirror.clone();
             let fault = match transfer.receive(response).await {
                 Ok(()) => return transfer.verify().await,
+                // Nothing that it said is in the sink as long as it did not break off in the middle.
+                Err(fault)
+                    if (transfer.done == before || is_worth_retrying(&fault))
+                        && self.distrust(mirror.as_ref(), &fault) =>
+                {
+                    continue;
+                }
                 Err(fault) if is_worth_retrying(&fault) => fault,
                 Err(fault) => return Err(fault),
             };

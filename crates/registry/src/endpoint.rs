@@ -3,77 +3,184 @@
 //! Plain HTTP is for loopback addresses and for hosts that the configuration names, never a fallback: a client that
 //! tries HTTP when TLS fails gives its password to whoever breaks the TLS.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
+use hyper::header::HeaderMap;
 use url::{Host, Url};
 
 use crate::Fault;
+use crate::hosts::{PlainHttp, Trust};
 
-/// The name of Docker Hub in references, and the server that answers for it.
-const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
+/// A registry's server, or a mirror of one. Clones are cheap.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint(Arc<Inner>);
 
-/// How to speak with one host.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HostConfig {
-    /// Whether the host speaks plain HTTP.
-    pub http: bool,
-    /// PEM files with certificate authorities to trust besides the machine's own.
-    pub ca: Vec<PathBuf>,
+#[derive(Debug)]
+struct Inner {
+    spec: EndpointSpec,
+    base: Url,
+    /// Set once the server of an endpoint that may speak either was reached: whether it speaks plain HTTP.
+    plain: OnceLock<bool>,
 }
 
-/// A registry's server.
+/// What an endpoint is made of.
 #[derive(Debug, Clone)]
-pub(crate) struct Endpoint {
-    name: String,
-    base: Url,
-    ca: Vec<PathBuf>,
+pub(crate) struct EndpointSpec {
+    /// The registry's name, by which its credentials are filed.
+    pub(crate) name: String,
+    /// The server, `host[:port]`.
+    pub(crate) server: String,
+    /// The path that repositories' names follow: `/v2/`, but for proxies that serve several registries.
+    pub(crate) root: String,
+    pub(crate) rename: Rename,
+    pub(crate) http: PlainHttp,
+    pub(crate) trust: Trust,
+    /// Sent to this server alone.
+    pub(crate) headers: HeaderMap,
+    /// The registry that a proxy is to serve, in the query of each request.
+    pub(crate) namespace: Option<String>,
+}
+
+/// How repositories are called on a server: one leading part of their names in place of another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Rename {
+    pub(crate) strip: String,
+    pub(crate) add: String,
+}
+
+impl Rename {
+    /// The server's name for a repository, or for a path below one.
+    fn apply(&self, path: &str) -> String {
+        join(&self.add, strip(path, &self.strip).unwrap_or(path))
+    }
+
+    fn revert(&self, path: &str) -> Option<String> {
+        strip(path, &self.add).map(|rest| join(&self.strip, rest))
+    }
+}
+
+/// The rest of a path behind some of its components.
+pub(crate) fn strip<'a>(path: &'a str, leading: &str) -> Option<&'a str> {
+    match leading {
+        "" => Some(path),
+        _ => match path.strip_prefix(leading)? {
+            "" => Some(""),
+            rest => rest.strip_prefix('/'),
+        },
+    }
+}
+
+fn join(leading: &str, rest: &str) -> String {
+    match (leading, rest) {
+        ("", rest) => rest.to_owned(),
+        (leading, "") => leading.to_owned(),
+        (leading, rest) => format!("{leading}/{rest}"),
+    }
 }
 
 impl Endpoint {
-    /// The server for a registry's name, as a reference holds it.
-    pub(crate) fn of(name: &str, hosts: &BTreeMap<String, HostConfig>) -> Result<Self, Fault> {
-        let server = if name == DOCKER_HUB.0 { DOCKER_HUB.1 } else { name };
-        let config = hosts.get(name);
-        let invalid = |_| Fault::Protocol(format!("`{name}` is no host that a request can be sent to"));
-        let secure = Url::parse(&format!("https://{server}/v2/")).map_err(invalid)?;
-        let http = config.map_or(is_loopback(&secure), |config| config.http);
-        let base = if http { Url::parse(&format!("http://{server}/v2/")).map_err(invalid)? } else { secure };
-        let ca = config.map(|config| config.ca.clone()).unwrap_or_default();
-        Ok(Self { name: name.to_owned(), base, ca })
+    pub(crate) fn new(spec: EndpointSpec) -> Result<Self, Fault> {
+        let invalid =
+            |_| Fault::Protocol(format!("`{}` is no host that a request can be sent to", spec.server));
+        let scheme = if spec.http == PlainHttp::Yes { "http" } else { "https" };
+        let mut base = Url::parse(&format!("{scheme}://{}/", spec.server)).map_err(invalid)?;
+        base.set_path(&spec.root);
+        Ok(Self(Arc::new(Inner { spec, base, plain: OnceLock::new() })))
+    }
+
+    /// A registry of no special settings.
+    #[cfg(test)]
+    pub(crate) fn https(name: &str) -> Self {
+        crate::Hosts::default().route(name, "").unwrap().upstream.clone()
     }
 
     /// The registry's name.
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        &self.0.spec.name
     }
 
-    /// Certificate authorities for this host.
-    pub(crate) fn ca(&self) -> &[PathBuf] {
-        &self.ca
+    /// Whom to trust and what to show.
+    pub(crate) fn trust(&self) -> &Trust {
+        &self.0.spec.trust
+    }
+
+    /// Adds the headers that are for this server and for no other. What is there already stays.
+    pub(crate) fn add_headers(&self, url: &Url, headers: &mut HeaderMap) {
+        if self.0.spec.headers.is_empty() || !self.owns(url) {
+            return;
+        }
+        for name in self
+            .0
+            .spec
+            .headers
+            .keys()
+            .filter(|name| !headers.contains_key(*name))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
+            for value in self.0.spec.headers.get_all(&name) {
+                headers.append(&name, value.clone());
+            }
+        }
+    }
+
+    /// Whether it is not known yet if the server speaks TLS.
+    pub(crate) fn is_undecided(&self) -> bool {
+        self.0.spec.http == PlainHttp::WithoutTls && self.0.plain.get().is_none()
+    }
+
+    /// Notes whether the server speaks plain HTTP. The first note counts.
+    pub(crate) fn decide(&self, plain: bool) {
+        let _ = self.0.plain.set(plain);
     }
 
     /// Whether the registry itself speaks plain HTTP.
     pub(crate) fn is_http(&self) -> bool {
-        self.base.scheme() == "http"
+        self.0.base.scheme() == "http" || self.0.plain.get() == Some(&true)
     }
 
     /// Whether the registry is on this machine.
     pub(crate) fn is_loopback(&self) -> bool {
-        is_loopback(&self.base)
+        is_loopback(&self.0.base)
     }
 
-    /// The address of a path below `/v2/`.
+    /// The address that repositories' names follow.
+    pub(crate) fn base(&self) -> Url {
+        let mut base = self.0.base.clone();
+        if self.is_http() {
+            base.set_scheme("http").expect("http and https have hosts and ports");
+        }
+        base
+    }
+
+    /// The server's name for a repository.
+    pub(crate) fn repository(&self, name: &str) -> String {
+        self.0.spec.rename.apply(name)
+    }
+
+    /// The address of a path below `/v2/` that begins with a repository, as references name it.
     pub(crate) fn url(&self, path: &str) -> Url {
-        let mut url = self.base.clone();
-        url.set_path(&format!("/v2/{path}"));
+        let mut url = self.base();
+        url.set_path(&format!("{}{}", self.0.spec.root, self.0.spec.rename.apply(path)));
+        if let Some(namespace) = &self.0.spec.namespace {
+            url.query_pairs_mut().append_pair("ns", namespace);
+        }
         url
+    }
+
+    /// The path that [`url`](Self::url) makes this address of. `None` if it makes no such address.
+    pub(crate) fn path(&self, url: &Url) -> Option<String> {
+        let path = url.path().strip_prefix(&self.0.spec.root).filter(|_| self.owns(url))?;
+        self.0.spec.rename.revert(path)
     }
 
     /// Whether an address is this server's: only there may credentials go.
     pub(crate) fn owns(&self, url: &Url) -> bool {
-        url.origin() == self.base.origin()
+        match self.0.spec.http {
+            PlainHttp::WithoutTls => url.origin() == self.base().origin(),
+            _ => url.origin() == self.0.base.origin(),
+        }
     }
 
     /// Where an address leads that the server gave in answer to a request for `from`.
@@ -142,29 +249,32 @@ mod tests {
     use super::*;
 
     fn endpoint(name: &str) -> Endpoint {
-        let hosts = BTreeMap::from([
-            ("plain.test".to_owned(), HostConfig { http: true, ..HostConfig::default() }),
-            ("127.0.0.1:5443".to_owned(), HostConfig::default()),
-        ]);
-        Endpoint::of(name, &hosts).unwrap()
+        Endpoint::https(name)
     }
 
     #[test]
-    fn plain_http_is_for_loopback_and_configured_hosts() {
-        for (name, address) in [
-            ("docker.io", "https://registry-1.docker.io/v2/a"),
-            ("quay.io:8443", "https://quay.io:8443/v2/a"),
-            ("127.0.0.1:5000", "http://127.0.0.1:5000/v2/a"),
-            ("127.3.2.1", "http://127.3.2.1/v2/a"),
-            ("localhost:5000", "http://localhost:5000/v2/a"),
-            ("[::1]:5000", "http://[::1]:5000/v2/a"),
-            ("plain.test", "http://plain.test/v2/a"),
-            ("127.0.0.1:5443", "https://127.0.0.1:5443/v2/a"),
-            ("192.168.0.1:5000", "https://192.168.0.1:5000/v2/a"),
-            ("localhost.evil.test", "https://localhost.evil.test/v2/a"),
+    fn repositories_are_renamed_at_component_bounds_and_back() {
+        let spec = |strip: &str, add: &str| {
+            let rename = Rename { strip: strip.into(), add: add.into() };
+            let (server, root) = ("m.test:5000".to_owned(), "/x/v2/".to_owned());
+            let (name, http, namespace) = (server.clone(), PlainHttp::No, Some("docker.io".to_owned()));
+            let (trust, headers) = (Trust::default(), HeaderMap::new());
+            Endpoint::new(EndpointSpec { name, server, root, rename, http, trust, headers, namespace })
+                .unwrap()
+        };
+        for (strip, add, path, address) in [
+            ("", "", "a/b/blobs/1", "a/b/blobs/1"),
+            ("", "hub", "library/a/blobs/1", "hub/library/a/blobs/1"),
+            ("library", "hub", "library/a/blobs/1", "hub/a/blobs/1"),
+            ("library", "", "library/a/blobs/1", "a/blobs/1"),
+            ("team/app", "x", "team/app/blobs/1", "x/blobs/1"),
         ] {
-            assert_eq!(endpoint(name).url("a").as_str(), address, "{name}");
+            let endpoint = spec(strip, add);
+            let url = endpoint.url(path);
+            assert_eq!(url.as_str(), format!("https://m.test:5000/x/v2/{address}?ns=docker.io"));
+            assert_eq!(endpoint.path(&url).as_deref(), Some(path), "{url}");
         }
+        assert_eq!(spec("", "").path(&"https://other.test/x/v2/a".parse().unwrap()), None);
     }
 
     #[test]

@@ -110,6 +110,14 @@ pub enum Fault {
     /// The bytes received could not be written.
     #[error("cannot write the bytes received: {0}")]
     Sink(#[source] io::Error),
+    /// The configuration forbids the repository.
+    #[error("`{name}` is blocked by {by}")]
+    Blocked {
+        /// The repository, with its host.
+        name: String,
+        /// The file and the key.
+        by: String,
+    },
     /// TLS could not be set up.
     #[error("{0}")]
     Tls(String),
@@ -202,7 +210,8 @@ impl Fault {
             | Self::NoCredentials { .. }
             | Self::Refused { .. }
             | Self::RanOut { .. }
-            | Self::Credentials(_) => ImageErrorKind::Denied,
+            | Self::Credentials(_)
+            | Self::Blocked { .. } => ImageErrorKind::Denied,
             Self::NoPlatform { .. } => ImageErrorKind::NoPlatform,
             Self::Corrupt(_) | Self::Manifest(_) => ImageErrorKind::Corrupt,
             _ => ImageErrorKind::Unavailable,
@@ -225,7 +234,9 @@ impl Fault {
             Self::Unreachable { .. } => {
                 &["check that the registry is running and that its name and port are right"]
             }
-            Self::NoCredentials { .. } => &["log in first, for example with `docker login`"],
+            Self::NoCredentials { .. } => {
+                &["log in first with `gantry login`, or any tool that writes docker's or podman's files"]
+            }
             Self::Refused { .. } => &["log in again: the user name, password or token is wrong"],
             Self::RanOut { .. } => &[
                 "log in again, or have a credential helper do so: the password or token has run out or was changed",

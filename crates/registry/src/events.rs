@@ -31,6 +31,22 @@ pub enum Event {
         /// For how long.
         delay: Duration,
     },
+    /// A mirror could not serve, and the next endpoint is asked.
+    MirrorSkipped {
+        /// The mirror.
+        mirror: String,
+        /// Why.
+        reason: String,
+    },
+    /// A registry could not say what a tag points at, and a mirror's word was taken instead.
+    MirrorTrusted {
+        /// The registry.
+        host: String,
+        /// The mirror.
+        mirror: String,
+        /// Why the registry could not.
+        reason: String,
+    },
     /// A token arrived.
     Token {
         /// The registry that it is for.

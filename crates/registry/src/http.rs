@@ -33,7 +33,8 @@ pub(crate) use wire::Meter;
 
 use crate::endpoint::Endpoint;
 use crate::error::Answer;
-use crate::{Credentials, Fault, Listener, RetryPolicy};
+use crate::hosts::{Route, Trust};
+use crate::{Credentials, Fault, Hosts, Listener, Proxies, RetryPolicy};
 
 /// An error's body: enough for every message, too little to hurt.
 const LARGEST_ERROR: usize = 64 * 1024;
@@ -42,8 +43,42 @@ const LARGEST_ERROR: usize = 64 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
     pub(crate) endpoint: Endpoint,
+    /// Mirrors of the endpoint that may answer in its place; what to do about them is settled above the stack.
+    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) patience: Patience,
     /// What to ask a token for; the first is the repository that credentials are looked up for.
     pub(crate) scopes: Vec<Scope>,
+}
+
+/// How often to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// As long as the policy allows.
+    Policy,
+    /// Once: somebody else can be asked.
+    OneTry,
+}
+
+/// What all connections have in common.
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) hosts: Arc<Hosts>,
+    pub(crate) proxies: Proxies,
+}
+
+impl Network {
+    /// Whom to trust at an address that a registry led to, or the registry's own.
+    ///
+    /// Its certificate authorities are good for all that it leads to: a token server has the same as a rule, and what
+    /// it is shown is the registry's anyway. The rest is for the very host that it was configured for.
+    fn trust(&self, endpoint: &Endpoint, url: &Url) -> Trust {
+        if endpoint.owns(url) {
+            return endpoint.trust().clone();
+        }
+        let mut trust = self.hosts.trust_of(&crate::endpoint::authority(url));
+        trust.ca.extend(endpoint.trust().ca.iter().cloned());
+        trust
+    }
 }
 
 /// A request that can be sent any number of times.
@@ -111,6 +146,8 @@ pub(crate) struct Response {
     chunks: Chunks,
     /// Set on a 401 to an upload: there are new credentials, and it is worth asking the server how far it came.
     pub(crate) renewed: bool,
+    /// The mirror that answered in the registry's place.
+    pub(crate) mirror: Option<Endpoint>,
     slot: Option<limits::Slot>,
 }
 
@@ -122,7 +159,7 @@ impl fmt::Debug for Response {
 
 impl Response {
     fn new(status: StatusCode, headers: HeaderMap, url: Url, chunks: Chunks) -> Self {
-        Self { status, headers, url, chunks, renewed: false, slot: None }
+        Self { status, headers, url, chunks, renewed: false, mirror: None, slot: None }
     }
 
     /// A header as text.
@@ -208,12 +245,14 @@ impl<S: Service + ?Sized> Service for Arc<S> {
 /// All layers in their order, the outermost first: a slot is held through all tries; what is told of an error is
 /// free of secrets; each try tells how busy the registry is, and has the credentials of its moment; each exchange is told, each of a chain of redirects.
 pub(crate) fn stack(
+    network: Network,
     credentials: Arc<dyn Credentials>,
     policy: RetryPolicy,
     listener: Listener,
 ) -> impl Service {
     let (secrets, lanes) = (redact::Secrets::default(), limits::Lanes::default());
-    let wire: Arc<dyn Service> = Arc::new(log::Log::new(wire::Wire::new(&policy), listener.clone()));
+    let wire = wire::Wire::new(network, &policy);
+    let wire: Arc<dyn Service> = Arc::new(log::Log::new(wire, listener.clone()));
     let tokens = retry::Retry::new(Arc::clone(&wire), policy.clone(), listener.clone());
     let desk = auth::Desk::new(credentials, tokens, secrets.clone(), listener.clone());
     let authorised = auth::Auth::new(redirect::Redirect::new(wire), desk);

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 
 use crate::error::During;
 use crate::manifests::Resolved;
-use crate::{Fault, Registry};
+use crate::{Answer, Fault, Registry};
 
 /// Configs are kilobytes; nothing that runs has one this large.
 const LARGEST_CONFIG: u64 = 8 * 1024 * 1024;
@@ -103,6 +103,11 @@ impl Registry {
             Arc::clone(tags.entry(reference.to_string()).or_default())
         };
         let digest = cell.get_or_try_init(|| async {
+            if Self::has_mirrors(&self.pulling(reference)?) {
+                // The registry says what it is, and a mirror then serves it.
+                let found = self.look(reference).await?;
+                return found.map(|found| found.digest).ok_or_else(|| not_found(reference));
+            }
             let resolved = self.read(reference).await?;
             let digest = resolved.digest;
             self.remember(resolved);
@@ -206,6 +211,14 @@ impl Registry {
         self.download(reference, config, &mut bytes).await?;
         Ok(bytes)
     }
+}
+
+fn not_found(reference: &Reference) -> Fault {
+    Fault::Answer(Answer {
+        status: 404,
+        reason: "Not Found",
+        detail: format!("the registry has no `{}`", reference.tag().unwrap_or_default()),
+    })
 }
 
 fn platform_of(config: &[u8]) -> Result<Option<Platform>, Fault> {

@@ -11,19 +11,30 @@ mod download;
 mod endpoint;
 mod error;
 mod events;
+mod explain;
+mod hosts;
 mod http;
 mod images;
+mod login;
 mod manifests;
 mod retry_policy;
+mod routing;
 mod secret;
 mod upload;
 
 pub use client::{Registry, RegistryConfig};
-pub use credentials::{Anonymous, Credential, CredentialError, Credentials, DockerConfig};
+pub use credentials::{
+    Anonymous, Credential, CredentialError, CredentialSource, CredentialSources, CredentialStore,
+    Credentials, Found, Kept,
+};
 pub use download::BlobHead;
-pub use endpoint::HostConfig;
 pub use error::{Answer, Fault, RegistryError};
 pub use events::{Event, Listener};
+pub use explain::{Explained, Explanation, Identity};
+pub use hosts::{
+    Connection, HostPattern, HostRule, HostSettings, Hosts, KeyPair, Location, LocationError, MachineFiles,
+    Mirror, Origin, PlainHttp, Proxies, Rights, canonical_host,
+};
 pub use manifests::Resolved;
 pub use retry_policy::RetryPolicy;
 pub use secret::Secret;

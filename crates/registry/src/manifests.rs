@@ -74,25 +74,23 @@ impl Registry {
 
     pub(crate) async fn read(&self, reference: &Reference) -> Result<Resolved, Fault> {
         let access = self.pulling(reference)?;
-        let mut request = Request::new(Method::GET, access.endpoint.url(&path(reference)), &access);
-        request.headers.insert(ACCEPT, accept());
-        request.whole = Some(LARGEST_MANIFEST);
-        let mut response = self.send(request).await?;
-        if response.status != StatusCode::OK {
-            return Err(response.into_fault().await);
+        loop {
+            let mut request = Request::new(Method::GET, access.endpoint.url(&path(reference)), &access);
+            request.headers.insert(ACCEPT, accept());
+            request.whole = Some(LARGEST_MANIFEST);
+            let response = self.send(request).await?;
+            if response.status != StatusCode::OK {
+                return Err(response.into_fault().await);
+            }
+            let mirror = response.mirror.clone();
+            match receive(reference, response).await {
+                Err(fault) if self.distrust(mirror.as_ref(), &fault) => {}
+                received => return received,
+            }
         }
-        let bytes = response.bytes(LARGEST_MANIFEST, "the manifest").await?.to_vec();
-        let digest = Digest::of(&bytes);
-        if let Some(wanted) = reference.digest().filter(|wanted| **wanted != digest) {
-            return Err(Fault::Corrupt(format!(
-                "the registry sent content with digest {digest} instead of {wanted}"
-            )));
-        }
-        check_claim(&response, &digest)?;
-        Ok(Resolved { digest, media_type: announced_type(&response), bytes })
     }
 
-    async fn look(&self, reference: &Reference) -> Result<Option<Descriptor>, Fault> {
+    pub(crate) async fn look(&self, reference: &Reference) -> Result<Option<Descriptor>, Fault> {
         let access = self.pulling(reference)?;
         let mut request = Request::new(Method::HEAD, access.endpoint.url(&path(reference)), &access);
         request.headers.insert(ACCEPT, accept());
@@ -170,7 +168,20 @@ impl Registry {
     }
 }
 
-fn path(reference: &Reference) -> String {
+/// Reads an answer's document and compares it with the digest that was asked for.
+async fn receive(reference: &Reference, mut response: Response) -> Result<Resolved, Fault> {
+    let bytes = response.bytes(LARGEST_MANIFEST, "the manifest").await?.to_vec();
+    let digest = Digest::of(&bytes);
+    if let Some(wanted) = reference.digest().filter(|wanted| **wanted != digest) {
+        return Err(Fault::Corrupt(format!(
+            "the registry sent content with digest {digest} instead of {wanted}"
+        )));
+    }
+    check_claim(&response, &digest)?;
+    Ok(Resolved { digest, media_type: announced_type(&response), bytes })
+}
+
+pub(crate) fn path(reference: &Reference) -> String {
     let name = match (reference.digest(), reference.tag()) {
         (Some(digest), _) => digest.to_string(),
         (None, tag) => tag.expect("a reference has a tag or a digest").to_owned(),

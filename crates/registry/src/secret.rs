@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A text that formats as `***` whatever is tried.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
 impl Secret {

@@ -1,13 +1,14 @@
-//! Docker's credential helpers: programs named `docker-credential-NAME` that answer `get` on standard output.
+//! Programs that know credentials: docker's helpers (`docker-credential-NAME get|store|erase`) and commands of our own
+//! configuration, which answer what `get` answers.
 //!
-//! The name comes from a file, so it is checked and no shell sees it; the program is foreign, so its time and its
-//! output are bounded.
+//! A helper's name comes from a file, so it is checked and no shell sees it; the program is foreign, so its time and
+//! its output are bounded, and nothing of it gets into a header or onto a terminal unchecked.
 
 use std::ffi::OsString;
 use std::process::Stdio;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
@@ -15,18 +16,36 @@ use super::{Credential, CredentialError};
 use crate::Secret;
 
 /// Helpers of cloud registries make network requests of their own; some ask a person to touch a key.
-const TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 /// An answer is a few hundred bytes, a few thousand with the largest tokens.
 const LARGEST_ANSWER: u64 = 64 * 1024;
 /// What every helper says, in docker's own words, if it has nothing for the server.
 const NOT_FOUND: &str = "credentials not found";
 /// The user name that marks the secret as an identity token.
 const TOKEN_USER: &str = "<token>";
+/// How much of a program's complaint is passed on, in characters.
+const LONGEST_COMPLAINT: usize = 200;
 
-/// A helper that can be asked.
+/// The surroundings of programs that are asked.
+#[derive(Debug, Clone)]
+pub(super) struct Surroundings {
+    /// All of their environment.
+    pub(super) environment: Vec<(OsString, OsString)>,
+    /// How long they may take.
+    pub(super) timeout: Duration,
+}
+
+/// A program that can be asked.
 pub(super) struct Helper<'a> {
-    name: &'a str,
-    environment: &'a [(OsString, OsString)],
+    identity: Identity<'a>,
+    surroundings: &'a Surroundings,
+}
+
+enum Identity<'a> {
+    /// One of docker's, by the name that follows `docker-credential-`.
+    Named(&'a str),
+    /// A command, and the file that names it.
+    Command { command: &'a [String], origin: &'a str },
 }
 
 #[derive(Deserialize)]
@@ -36,12 +55,20 @@ struct Answer {
     secret: String,
 }
 
+#[derive(Serialize)]
+struct Entry<'a> {
+    #[serde(rename = "ServerURL")]
+    server: &'a str,
+    #[serde(rename = "Username")]
+    user: &'a str,
+    #[serde(rename = "Secret")]
+    secret: &'a str,
+}
+
 impl<'a> Helper<'a> {
-    pub(super) fn new(
-        name: &'a str,
-        environment: &'a [(OsString, OsString)],
-    ) -> Result<Self, CredentialError> {
-        let helper = Self { name, environment };
+    /// The helper of this name.
+    pub(super) fn new(name: &'a str, surroundings: &'a Surroundings) -> Result<Self, CredentialError> {
+        let helper = Self { identity: Identity::Named(name), surroundings };
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         match !name.is_empty() && name.bytes().all(allowed) {
             true => Ok(helper),
@@ -49,20 +76,67 @@ impl<'a> Helper<'a> {
         }
     }
 
-    /// Asks for a server's credentials. `None` if the helper has none.
+    /// The command of a configuration file.
+    pub(super) fn command(command: &'a [String], origin: &'a str, surroundings: &'a Surroundings) -> Self {
+        Self { identity: Identity::Command { command, origin }, surroundings }
+    }
+
+    /// Asks for a server's credentials. `None` if the program has none.
     pub(super) async fn get(&self, server: &str) -> Result<Option<Credential>, CredentialError> {
-        let child = self.spawn().map_err(|error| self.failed(format!("cannot be run: {error}")))?;
-        match tokio::time::timeout(TIMEOUT, self.talk(child, server)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(self.failed(format!("did not answer within {} s", TIMEOUT.as_secs()))),
+        match self.talk("get", &format!("{server}\n")).await? {
+            Outcome::Done(answer) => self.parse(&answer).map(Some),
+            Outcome::NotFound => Ok(None),
         }
     }
 
-    fn spawn(&self) -> std::io::Result<Child> {
-        Command::new(format!("docker-credential-{}", self.name))
-            .arg("get")
+    /// Has it keep a server's credentials.
+    pub(super) async fn store(
+        &self,
+        server: &str,
+        user: &str,
+        secret: &Secret,
+    ) -> Result<(), CredentialError> {
+        let entry = Entry { server, user, secret: secret.expose() };
+        let entry = serde_json::to_string(&entry).expect("texts are JSON");
+        match self.talk("store", &entry).await? {
+            Outcome::Done(_) => Ok(()),
+            Outcome::NotFound => Err(self.failed(format!("failed: {NOT_FOUND}"))),
+        }
+    }
+
+    /// Has it forget a server's credentials. `false` if it knew none.
+    pub(super) async fn erase(&self, server: &str) -> Result<bool, CredentialError> {
+        Ok(matches!(self.talk("erase", &format!("{server}\n")).await?, Outcome::Done(_)))
+    }
+
+    async fn talk(&self, action: &str, input: &str) -> Result<Outcome, CredentialError> {
+        let child = self.spawn(action).map_err(|error| self.failed(format!("cannot be run: {error}")))?;
+        let timeout = self.surroundings.timeout;
+        match tokio::time::timeout(timeout, self.exchange(child, input)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.failed(format!("did not answer within {} s", timeout.as_secs_f32()))),
+        }
+    }
+
+    fn spawn(&self, action: &str) -> std::io::Result<Child> {
+        let mut command = match self.identity {
+            Identity::Named(name) => {
+                let mut command = Command::new(format!("docker-credential-{name}"));
+                command.arg(action);
+                command
+            }
+            Identity::Command { command: [program, arguments @ ..], .. } => {
+                let mut command = Command::new(program);
+                command.args(arguments);
+                command
+            }
+            Identity::Command { command: [], .. } => {
+                return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is empty"));
+            }
+        };
+        command
             .env_clear()
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(self.surroundings.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -70,27 +144,27 @@ impl<'a> Helper<'a> {
             .spawn()
     }
 
-    async fn talk(&self, mut child: Child, server: &str) -> Result<Option<Credential>, CredentialError> {
+    async fn exchange(&self, mut child: Child, input: &str) -> Result<Outcome, CredentialError> {
         let broken = |error: std::io::Error| self.failed(format!("cannot be talked to: {error}"));
-        let mut input = child.stdin.take().expect("standard input is piped");
+        let mut stdin = child.stdin.take().expect("standard input is piped");
         // A helper that does not read its input has its reasons, and says them on its output.
-        let _ = input.write_all(format!("{server}\n").as_bytes()).await;
-        drop(input);
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
         let stdout = child.stdout.take().expect("standard output is piped");
         let stderr = child.stderr.take().expect("standard error is piped");
         // Both at once, so that neither pipe fills up; the first error ends the other's reading.
         let (answer, complaint) = tokio::try_join!(self.read(stdout), self.read(stderr))?;
         if child.wait().await.map_err(broken)?.success() {
-            return self.parse(&answer).map(Some);
+            return Ok(Outcome::Done(answer));
         }
         let said = [answer, complaint].map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
         if said.iter().any(|text| text.to_ascii_lowercase().contains(NOT_FOUND)) {
-            return Ok(None);
+            return Ok(Outcome::NotFound);
         }
         let said = said.iter().find(|text| !text.is_empty()).map_or("without a word", String::as_str);
         Err(self.failed(format!(
             "failed: {}",
-            said.chars().filter(|c| !c.is_control()).take(200).collect::<String>()
+            said.chars().filter(|c| !c.is_control()).take(LONGEST_COMPLAINT).collect::<String>()
         )))
     }
 
@@ -108,15 +182,35 @@ impl<'a> Helper<'a> {
         let Ok(Answer { username, secret }) = serde_json::from_slice(answer) else {
             return Err(self.failed("answered something that is not its protocol"));
         };
+        // A secret may have several lines (keys of service accounts do); it is encoded wherever it is sent.
+        if username.contains(char::is_control) {
+            return Err(self.failed("answered with control characters in the user name"));
+        }
         let secret = Secret::new(secret);
         Ok(match username == TOKEN_USER {
             true => Credential::IdentityToken { user: username, token: secret },
+            // Docker's own client takes this for "nobody is logged in", too.
+            false if username.is_empty() => Credential::Anonymous,
             false => Credential::Password { user: username, password: secret },
         })
     }
 
     fn failed(&self, reason: impl Into<String>) -> CredentialError {
-        let name = self.name.chars().filter(|c| !c.is_control()).take(60).collect();
-        CredentialError::Helper { name, reason: reason.into() }
+        let reason = reason.into();
+        let printable = |text: &str| text.chars().filter(|c| !c.is_control()).take(60).collect::<String>();
+        match self.identity {
+            Identity::Named(name) => CredentialError::Helper { name: printable(name), reason },
+            Identity::Command { command, origin } => CredentialError::Command {
+                command: printable(command.first().map_or("", String::as_str)),
+                origin: origin.to_owned(),
+                reason,
+            },
+        }
     }
+}
+
+/// How a program ended.
+enum Outcome {
+    Done(Vec<u8>),
+    NotFound,
 }

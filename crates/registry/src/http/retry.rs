@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use gantry_oci::BoxFuture;
 use hyper::StatusCode;
 
-use super::{Request, Response, Service};
+use super::{Patience, Request, Response, Service};
 use crate::endpoint::authority;
 use crate::retry_policy::Budget;
 use crate::{Event, Fault, Listener, RetryPolicy};
@@ -26,7 +26,7 @@ impl<S> Retry<S> {
 impl<S: Service> Service for Retry<S> {
     fn call<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, Result<Response, Fault>> {
         Box::pin(async move {
-            if !request.is_repeatable() {
+            if !request.is_repeatable() || request.access.patience == Patience::OneTry {
                 return self.inner.call(request).await;
             }
             let mut budget = self.policy.budget();

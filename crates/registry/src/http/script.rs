@@ -1,6 +1,6 @@
 //! For tests of layers: a service that answers from a script and remembers what it was asked.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use gantry_oci::BoxFuture;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 
-use super::{Access, Request, Response, Scope, Service};
+use super::{Access, Patience, Request, Response, Scope, Service};
 use crate::Fault;
 use crate::endpoint::Endpoint;
 
@@ -64,7 +64,9 @@ pub(super) fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Resul
 
 pub(super) fn access() -> Access {
     Access {
-        endpoint: Endpoint::of("r.test", &BTreeMap::new()).unwrap(),
+        endpoint: Endpoint::https("r.test"),
+        route: None,
+        patience: Patience::Policy,
         scopes: vec![Scope::pull("team/app")],
     }
 }

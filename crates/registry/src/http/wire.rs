@@ -25,12 +25,12 @@ use hyper::http::Extensions;
 use hyper::{Method, Uri};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use url::Url;
 
-use super::{Body, Request, Response, Service, tls};
-use crate::endpoint::{Endpoint, authority, is_loopback};
+use super::{Body, Network, Request, Response, Service, tls};
+use crate::endpoint::{Endpoint, authority};
+use crate::hosts::{ProxyServer, Trust};
 use crate::retry_policy::LEAST_PROGRESS;
 use crate::{Fault, RetryPolicy};
 use connect::{Route, Uses};
@@ -54,6 +54,7 @@ type Connections = Client<HttpsConnector<Route>, Outgoing>;
 pub(super) struct Wire {
     /// Made when first needed: setting up TLS costs more than a request to a registry without.
     clients: Mutex<HashMap<ClientKey, Connections>>,
+    network: Network,
     lookup: guard::Lookup,
     /// How long nothing, or next to nothing, may move.
     silence: Duration,
@@ -62,88 +63,57 @@ pub(super) struct Wire {
 /// What makes two connections unlike each other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ClientKey {
-    trust: Trust,
-    proxy: Proxy,
+    /// `None` for plain HTTP.
+    trust: Option<Trust>,
+    proxy: Option<ProxyServer>,
     /// The registry that named this host, unless it is its own.
     named_by: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Trust {
-    /// Plain HTTP.
-    Nobody,
-    /// The machine's certificate authorities.
-    Machine,
-    /// And those that one registry's configuration names.
-    Registry(String),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Proxy {
-    /// As the environment says.
-    System,
-    /// Loopback addresses are never reached through a proxy: there they mean another machine.
-    Never,
-}
-
 impl ClientKey {
-    fn of(endpoint: &Endpoint, url: &Url) -> Self {
-        let trust = match url.scheme() {
-            "https" if endpoint.owns(url) && !endpoint.ca().is_empty() => {
-                Trust::Registry(endpoint.name().to_owned())
-            }
-            "https" => Trust::Machine,
-            _ => Trust::Nobody,
-        };
-        let own = endpoint.url("");
+    fn of(network: &Network, endpoint: &Endpoint, url: &Url) -> Self {
+        let trust = (url.scheme() == "https").then(|| network.trust(endpoint, url));
+        let own = endpoint.base();
         let named_by = (own.host() != url.host()).then(|| own.host_str().unwrap_or_default().to_owned());
-        Self { trust, proxy: if is_loopback(url) { Proxy::Never } else { Proxy::System }, named_by }
+        Self { trust, proxy: network.proxies.between(url), named_by }
     }
 
-    fn client(&self, endpoint: &Endpoint, lookup: guard::Lookup) -> Result<Connections, Fault> {
+    fn client(&self, lookup: guard::Lookup) -> Result<Connections, Fault> {
         let tls = match &self.trust {
-            Trust::Nobody => tls::untrusting()?,
-            Trust::Machine => tls::trusting(&[])?,
-            Trust::Registry(_) => tls::trusting(endpoint.ca())?,
+            None => tls::untrusting()?,
+            Some(trust) => tls::trusting(trust)?,
         };
         let guard = Guard::new(self.named_by.clone(), lookup);
         Ok(Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .http1_max_buf_size(LARGEST_HEAD)
-            .build(connect::connector(guard, self.proxies(), tls)))
-    }
-
-    fn proxies(&self) -> Option<Arc<Matcher>> {
-        match self.proxy {
-            Proxy::System => Some(Arc::new(Matcher::from_env())),
-            Proxy::Never => None,
-        }
+            .build(connect::connector(guard, self.proxy.clone(), tls)))
     }
 }
 
 impl Wire {
-    pub(super) fn new(policy: &RetryPolicy) -> Self {
-        Self { clients: Mutex::default(), lookup: guard::system, silence: policy.silence }
+    pub(super) fn new(network: Network, policy: &RetryPolicy) -> Self {
+        Self { clients: Mutex::default(), network, lookup: guard::system, silence: policy.silence }
     }
 
-    fn client(&self, key: ClientKey, endpoint: &Endpoint) -> Result<Connections, Fault> {
+    fn client(&self, key: ClientKey) -> Result<Connections, Fault> {
         let mut clients = self.clients.lock().expect("nothing panics while it holds the clients");
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let client = key.client(endpoint, self.lookup)?;
+        let client = key.client(self.lookup)?;
         clients.insert(key, client.clone());
         Ok(client)
     }
 
     async fn exchange(&self, request: Request<'_>) -> Result<Response, Fault> {
-        let key = ClientKey::of(&request.access.endpoint, &request.url);
-        let proxies = key.proxies();
-        let client = self.client(key, &request.access.endpoint)?;
+        let key = ClientKey::of(&self.network, &request.access.endpoint, &request.url);
+        let proxy = key.proxy.clone();
+        let client = self.client(key)?;
         let mut ended = 0;
         loop {
-            let (wired, meter) = wired(&request, proxies.as_deref())?;
+            let (wired, meter) = wired(&request, proxy.as_ref())?;
             let host = authority(&request.url);
             let Some(answer) = self.watch(&meter, client.request(wired)).await else {
                 return Err(Fault::Stalled { host, seconds: self.patience(&meter).as_secs() });
@@ -198,7 +168,7 @@ impl Service for Wire {
 /// The request as the library takes it, and what is known of its body on the way.
 fn wired(
     request: &Request<'_>,
-    proxies: Option<&Matcher>,
+    proxy: Option<&ProxyServer>,
 ) -> Result<(hyper::Request<Outgoing>, Arc<Meter>), Fault> {
     let uri: Uri =
         request.url.as_str().parse().map_err(|_| {
@@ -206,10 +176,10 @@ fn wired(
         })?;
     let mut headers: HeaderMap = request.headers.clone();
     headers.insert(USER_AGENT, HeaderValue::from_static(NAME));
-    let proxy =
-        proxies.filter(|_| request.url.scheme() == "http").and_then(|proxies| proxies.intercept(&uri));
-    if let Some(credentials) = proxy.as_ref().and_then(|proxy| proxy.basic_auth()) {
-        headers.insert(PROXY_AUTHORIZATION, credentials.clone());
+    request.access.endpoint.add_headers(&request.url, &mut headers);
+    let login = proxy.filter(|_| request.url.scheme() == "http").and_then(ProxyServer::header);
+    if let Some(credentials) = login {
+        headers.insert(PROXY_AUTHORIZATION, credentials);
     }
     let (body, meter) = match &request.body {
         Body::Empty => {
@@ -338,6 +308,7 @@ mod tests {
 
     use super::super::script::access;
     use super::*;
+    use crate::Proxies;
 
     /// The registry is far away; every other name leads home.
     fn rebound(name: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
@@ -349,7 +320,8 @@ mod tests {
     async fn a_name_that_leads_home_is_not_connected_to() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let wire = Wire { lookup: rebound, ..Wire::new(&RetryPolicy::default()) };
+        let network = Network { hosts: Arc::default(), proxies: Proxies::default() };
+        let wire = Wire { lookup: rebound, ..Wire::new(network, &RetryPolicy::default()) };
         let access = access();
         for host in ["auth.test", "169.254.169.254", "[::1]"] {
             let url = format!("http://{host}:{port}/token").parse().unwrap();

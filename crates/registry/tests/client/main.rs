@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use gantry_oci::Platform;
 use gantry_registry::{
-    Credential, CredentialError, Credentials, Event, Listener, Registry, RegistryConfig, RetryPolicy, Secret,
+    Connection, Credential, CredentialError, Credentials, Event, HostPattern, HostRule, HostSettings, Hosts,
+    Listener, Origin, PlainHttp, Registry, RegistryConfig, RetryPolicy, Secret,
 };
 use std::sync::Mutex;
 
@@ -28,6 +29,16 @@ fn config() -> RegistryConfig {
         retry: RetryPolicy { first_delay: Duration::ZERO, ..RetryPolicy::default() },
         ..RegistryConfig::default()
     }
+}
+
+/// A rule for one host: whether it speaks plain HTTP.
+fn speaks(host: &str, http: PlainHttp) -> Arc<Hosts> {
+    let connection = Connection { http: Some(http), ..Connection::default() };
+    Arc::new(Hosts::new(vec![HostRule {
+        pattern: HostPattern::Prefix(host.to_owned()),
+        origin: Origin::new("test", ""),
+        settings: HostSettings { connection, ..HostSettings::default() },
+    }]))
 }
 
 fn platform(text: &str) -> Platform {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gantry_oci::{Descriptor, Digest, ImageErrorKind, ImagePort, Index, media_type};
-use gantry_registry::{Fault as RegistryFault, HostConfig, Registry, RegistryConfig};
+use gantry_registry::{Fault as RegistryFault, PlainHttp, Registry, RegistryConfig};
 use gantry_testkit::{BuiltImage, Entry, FakeRegistry, Fault, ImageBuilder, ImageTarget};
 
 use super::{client, config, platform};
@@ -250,7 +250,7 @@ async fn what_is_not_there_and_who_is_not_there() {
 #[tokio::test]
 async fn a_registry_without_tls_is_not_spoken_to_in_plain_http_unless_configured() {
     let registry = FakeRegistry::start();
-    let hosts = [(registry.host(), HostConfig::default())].into();
+    let hosts = super::speaks(&registry.host(), PlainHttp::No);
     let client = Registry::new(RegistryConfig { hosts, ..config() });
     let error = client.resolve(&registry.reference("app:1")).await.unwrap_err();
     let expected = format!("cannot speak TLS with registry `{}`: it does not answer in TLS", registry.host());

@@ -12,9 +12,8 @@ use hyper::Uri;
 use hyper::http::uri::Scheme;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
-use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
@@ -22,6 +21,7 @@ use tower_service::Service;
 
 use super::guard::Guard;
 use super::last_words::LastWords;
+use crate::hosts::{Names, ProxyServer};
 
 /// Time for a connection to a server's address or to a proxy.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,23 +47,23 @@ impl Uses {
 /// A connector for all that a client's requests may need.
 pub(super) fn connector(
     guard: Guard,
-    proxies: Option<Arc<Matcher>>,
+    proxy: Option<ProxyServer>,
     tls: ClientConfig,
 ) -> HttpsConnector<Route> {
     let to_proxy = https(Tcp::new(guard.unguarded()), tls.clone());
-    https(Route { direct: Tcp::new(guard), to_proxy, proxies }, tls)
+    https(Route { direct: Tcp::new(guard), to_proxy, proxy }, tls)
 }
 
 fn https<T>(inner: T, tls: ClientConfig) -> HttpsConnector<T> {
     HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(inner)
 }
 
-/// Directly, or through the proxy that is for the address.
+/// Directly, or through a proxy.
 #[derive(Clone)]
 pub(super) struct Route {
     direct: Tcp,
     to_proxy: HttpsConnector<Tcp>,
-    proxies: Option<Arc<Matcher>>,
+    proxy: Option<ProxyServer>,
 }
 
 impl Service<Uri> for Route {
@@ -76,26 +76,41 @@ impl Service<Uri> for Route {
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        let proxy = self.proxies.as_ref().and_then(|proxies| proxies.intercept(&target));
-        let Some(proxy) = proxy else {
+        let Some(proxy) = &self.proxy else {
             let connecting = self.direct.call(target);
             return Box::pin(async move { Ok(Io::new(connecting.await?, Way::Direct)) });
         };
+        let to = match proxy.uri() {
+            Ok(to) => to,
+            Err(reason) => return Box::pin(async { Err(reason.into()) }),
+        };
+        if let Some(names) = proxy.resolves_names() {
+            let connecting = self.by_socks(proxy, to, names).call(target);
+            return Box::pin(async move { Ok(Io::new(connecting.await?, Way::Direct)) });
+        }
         if target.scheme() == Some(&Scheme::HTTPS) {
-            let tunnelling = self.tunnel(&proxy).call(target);
+            let tunnelling = self.tunnel(proxy, to).call(target);
             return Box::pin(async move { Ok(Io::new(tunnelling.await?, Way::Direct)) });
         }
-        let connecting = self.to_proxy.call(proxy.uri().clone());
+        let connecting = self.to_proxy.call(to);
         Box::pin(async move { Ok(Io::new(connecting.await?, Way::Forwarded)) })
     }
 }
 
 impl Route {
-    fn tunnel(&self, proxy: &Intercept) -> Tunnel<HttpsConnector<Tcp>> {
-        let tunnel = Tunnel::new(proxy.uri().clone(), self.to_proxy.clone());
-        match proxy.basic_auth() {
-            Some(credentials) => tunnel.with_auth(credentials.clone()),
+    fn tunnel(&self, proxy: &ProxyServer, to: Uri) -> Tunnel<HttpsConnector<Tcp>> {
+        let tunnel = Tunnel::new(to, self.to_proxy.clone());
+        match proxy.header() {
+            Some(credentials) => tunnel.with_auth(credentials),
             None => tunnel,
+        }
+    }
+
+    fn by_socks(&self, proxy: &ProxyServer, to: Uri, names: Names) -> SocksV5<HttpsConnector<Tcp>> {
+        let socks = SocksV5::new(to, self.to_proxy.clone()).local_dns(names == Names::Here);
+        match proxy.pair() {
+            Some((user, password)) => socks.with_auth(user, password),
+            None => socks,
         }
     }
 }
