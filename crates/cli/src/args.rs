@@ -31,6 +31,13 @@ pub(crate) struct Global {
     /// Registry that speaks plain HTTP (those on loopback do without this)
     #[arg(long, global = true, value_name = "HOST[:PORT]")]
     pub(crate) plain_http: Vec<String>,
+    /// Mirror of a registry (of Docker Hub, without `HOST=`), asked before it; `http://` where it speaks no TLS
+    #[arg(long, global = true, value_name = "[HOST=]MIRROR[/PATH]")]
+    pub(crate) registry_mirror: Vec<String>,
+    /// Configuration file of the project
+    /// [default: gantry.toml here or above, up to the root of the git work tree]
+    #[arg(long, global = true, env = "GANTRY_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -39,6 +46,64 @@ pub(crate) enum Command {
     Build(Box<Build>),
     /// Verify that images are what they say they are, without running anything
     Verify(Verify),
+    /// Log in to a registry: try a user name and a password, and keep them where docker does
+    Login(Login),
+    /// Forget the credentials for a registry
+    Logout(Logout),
+    /// Ask about registries
+    #[command(subcommand)]
+    Registry(RegistryCommand),
+}
+
+/// Flags of `gantry login`.
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// User name
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) username: Option<String>,
+    /// Password; other users of the machine can see it while the command runs
+    #[arg(short, long, value_name = "PASSWORD", conflicts_with = "password_stdin")]
+    pub(crate) password: Option<String>,
+    /// Take the password from standard input
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+    /// Registry [default: Docker Hub]
+    #[arg(value_name = "SERVER")]
+    pub(crate) server: Option<String>,
+}
+
+/// Flags of `gantry logout`.
+#[derive(Debug, Args)]
+pub(crate) struct Logout {
+    /// Registry [default: Docker Hub]
+    #[arg(value_name = "SERVER")]
+    pub(crate) server: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RegistryCommand {
+    /// Show which endpoints, mirrors, credentials and certificates would be used for an image, and why
+    Explain(Explain),
+}
+
+/// Flags of `gantry registry explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = ExplainFormat::Text)]
+    pub(crate) format: ExplainFormat,
+    /// The image; nothing is sent to its registry
+    #[arg(value_name = "REF")]
+    pub(crate) reference: String,
+}
+
+/// How to show an explanation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExplainFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
 }
 
 /// Flags of `gantry build`.

@@ -2,3 +2,6 @@
 
 pub(crate) mod build;
 pub(crate) mod verify;
+pub(crate) mod login;
+pub(crate) mod logout;
+pub(crate) mod registry;

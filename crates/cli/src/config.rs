@@ -1,88 +1,96 @@
-//! Configuration: where files are, and what they say.
+//! Configuration: what flags, the environment and files say, put together in one place.
 //!
-//! `gantry.toml` in the working directory, `$XDG_CONFIG_HOME/gantry/config.toml` and `/etc/gantry/config.toml` have one
-//! format; a setting of an earlier one wins:
+//! Our own files have one format, drawn in [`file`]; for each setting the first place that says it counts:
 //!
-//! ```toml
-//! [registries."registry.internal:5000"]
-//! http = true    # speaks plain HTTP
-//! ```
-//!
-//! `[verify]` is drawn in `config/verify.rs`.
+//! 1. flags,
+//! 2. the project's `gantry.toml`: that of `--config`, else the nearest in the working directory and the directories above
+//!    it, up to the root of the git work tree,
+//! 3. the user's, `$XDG_CONFIG_HOME/gantry/config.toml`,
+//! 4. the machine's, `/etc/gantry/config.toml`,
+//! 5. for registries: the files of other programs (`docs/registries.md`).
 
+mod credentials;
+mod file;
+mod flags;
 mod verify;
 
-use std::collections::BTreeMap;
 use std::env;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use gantry_release::{Class, Error, Rules, Settings};
-use serde::Deserialize;
+use gantry_release::{Class, Error, MachineFiles, Proxies, RegistrySettings, Rules, Settings};
 
+use self::file::File;
 use crate::args::Global;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct File {
-    registries: BTreeMap<String, Host>,
-    verify: verify::VerifyTable,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Host {
-    http: bool,
-}
+/// Where the machine's configuration is, for tests and for machines that keep it elsewhere.
+const ETC_VARIABLE: &str = "GANTRY_ETC";
 
 /// The settings from flags, environment and files.
 pub(crate) fn settings(global: &Global) -> Result<Settings, Error> {
-    let mut hosts: BTreeMap<String, Host> = BTreeMap::new();
-    for path in files() {
-        for (name, host) in read(&path)?.registries {
-            hosts.entry(name).or_insert(host);
-        }
+    Ok(Settings { root: root(global)?, registries: registries(global)? })
+}
+
+/// The part of the settings that commands without a store need.
+pub(crate) fn registries(global: &Global) -> Result<RegistrySettings, Error> {
+    let files = read_files(global)?;
+    let mut hosts = flags::rules(global)?;
+    let mut commands = Vec::new();
+    for (path, file) in &files {
+        let registries = file.registries(path);
+        hosts.extend(registries.rules);
+        commands.extend(registries.credentials);
     }
-    let plain_http = hosts.into_iter().filter(|(_, host)| host.http).map(|(name, _)| name);
-    Ok(Settings {
-        root: root(global)?,
-        docker_config: docker_config(),
+    let docker = docker_directory();
+    Ok(RegistrySettings {
+        hosts,
+        machine: MachineFiles {
+            etc: etc(),
+            user: user_directory(),
+            docker: docker.clone(),
+            registries_conf: credentials::path("CONTAINERS_REGISTRIES_CONF"),
+        },
+        credentials: credentials::sources(commands, docker.as_deref(), user_directory().as_deref()),
+        credential_store: docker.unwrap_or_default().join("config.json"),
         environment: env::vars_os().collect(),
-        plain_http: plain_http.chain(global.plain_http.iter().cloned()).collect(),
+        proxies: Proxies::from_variables(|name| env::var(name).ok()),
     })
 }
 
 /// The rules of verification from all files.
-pub(crate) fn verify_rules() -> Result<Rules, Error> {
-    let mut table = verify::VerifyTable::default();
-    for path in files() {
-        table = table.or(read(&path)?.verify);
-    }
-    Ok(table.rules())
+pub(crate) fn verify_rules(global: &Global) -> Result<Rules, Error> {
+    let tables = read_files(global)?.into_iter().map(|(_, file)| file.verify);
+    Ok(tables.reduce(verify::VerifyTable::or).unwrap_or_default().rules())
 }
 
-fn files() -> Vec<PathBuf> {
-    let user = directory("XDG_CONFIG_HOME", ".config").map(|directory| directory.join("gantry/config.toml"));
-    [Some(PathBuf::from("gantry.toml")), user, Some(PathBuf::from("/etc/gantry/config.toml"))]
-        .into_iter()
-        .flatten()
-        .collect()
-}
-
-fn read(path: &Path) -> Result<File, Error> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(File::default());
-        }
-        Err(error) => {
-            return Err(Error::new(Class::Usage, format!("cannot read `{}`: {error}", path.display())));
-        }
+/// Our own files, the most important first.
+fn read_files(global: &Global) -> Result<Vec<(PathBuf, File)>, Error> {
+    let project = match &global.config {
+        Some(path) => Some(path.clone()),
+        None => project_file(),
     };
-    toml::from_str(&text).map_err(|error| {
-        Error::new(Class::Usage, format!("`{}` is not valid:\n{error}", path.display()).trim_end().to_owned())
-    })
+    let user = user_directory().map(|directory| directory.join("gantry/config.toml"));
+    let mut files = Vec::new();
+    for path in [project, user, Some(etc().join("gantry/config.toml"))].into_iter().flatten() {
+        if let Some(file) = file::read(&path)? {
+            files.push((path, file));
+        } else if global.config.as_ref() == Some(&path) {
+            return Err(Error::new(Class::NotFound, format!("there is no file `{}`", path.display())));
+        }
+    }
+    Ok(files)
+}
+
+/// The nearest `gantry.toml`, not above the root of a work tree, and not above the working directory outside of one.
+fn project_file() -> Option<PathBuf> {
+    const NAME: &str = "gantry.toml";
+    let here = Path::new(NAME);
+    if here.exists() {
+        return Some(here.to_owned());
+    }
+    let directory = env::current_dir().ok()?;
+    let root = directory.ancestors().find(|directory| directory.join(".git").exists())?;
+    let inside = directory.ancestors().take_while(|directory| directory.starts_with(root));
+    inside.map(|directory| directory.join(NAME)).find(|path| path.exists())
 }
 
 /// Where results are kept: the flag or GANTRY_ROOT, else root's place for state, else the user's place for data.
@@ -102,13 +110,19 @@ fn root(global: &Global) -> Result<PathBuf, Error> {
 
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
-    fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
+    std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 
-fn docker_config() -> PathBuf {
-    let directory =
-        env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(|| home().map(|home| home.join(".docker")));
-    directory.unwrap_or_default().join("config.json")
+fn etc() -> PathBuf {
+    credentials::path(ETC_VARIABLE).unwrap_or_else(|| PathBuf::from("/etc"))
+}
+
+fn user_directory() -> Option<PathBuf> {
+    directory("XDG_CONFIG_HOME", ".config")
+}
+
+fn docker_directory() -> Option<PathBuf> {
+    credentials::path("DOCKER_CONFIG").or_else(|| home().map(|home| home.join(".docker")))
 }
 
 fn directory(variable: &str, below_home: &str) -> Option<PathBuf> {

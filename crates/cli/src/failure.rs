@@ -18,6 +18,12 @@ pub(crate) fn usage(message: impl Into<String>) -> Error {
     Error::new(Class::Usage, message)
 }
 
+/// Writes a doubt that stops nothing to standard error.
+pub(crate) fn warn(message: &str) {
+    // Nobody is left to tell if standard error is gone.
+    let _ = writeln!(std::io::stderr(), "warning: {}", clean(message));
+}
+
 /// Writes the error to standard error.
 pub(crate) fn show(error: &Error) {
     let stderr = std::io::stderr();

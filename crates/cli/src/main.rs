@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, RegistryCommand};
 
 /// How long abandoned work may take to tidy up. What is not tidy then, the next command removes.
 const LINGER: Duration = Duration::from_secs(1);
@@ -38,6 +38,11 @@ fn main() -> ExitCode {
     let outcome = on_deep_stack(|| match &cli.command {
         Command::Build(build) => runtime.block_on(command::build::run(&cli.global, build)),
         Command::Verify(verify) => runtime.block_on(command::verify::run(&cli.global, verify)),
+        Command::Login(login) => runtime.block_on(command::login::run(&cli.global, login)),
+        Command::Logout(logout) => runtime.block_on(command::logout::run(&cli.global, logout)),
+        Command::Registry(RegistryCommand::Explain(explain)) => {
+            runtime.block_on(command::registry::explain(&cli.global, explain))
+        }
     });
     // A step that was stopped is waited for where it runs. Threads that unpacked or copied for a build that failed or was
     // stopped may still be at it; whoever is the last to let go of the store removes its temporary files.

@@ -61,6 +61,7 @@ pub async fn build(
         request.platforms.push(Platform::host());
     }
     check(&request)?;
+    gantry.registries.report_to(&events);
     let input = context::read(&request)?;
     let mut plans = tokio::select! {
         plans = plans(gantry, &input, &request, events.as_ref()) => plans?,

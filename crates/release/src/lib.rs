@@ -11,9 +11,11 @@ mod context;
 mod error;
 mod events;
 mod gantry;
+mod login;
 mod output;
 mod plan;
 mod publish;
+mod registries;
 mod report;
 mod request;
 mod verify;
@@ -23,6 +25,14 @@ pub use build::build;
 pub use error::{Class, Error, Excerpt};
 pub use events::{Event, Events};
 pub use gantry::{Gantry, Settings};
+// What settings and results of this crate's own are made of.
+pub use gantry_registry::{
+    Connection, CredentialSource, Explained, Explanation, HostPattern, HostRule, HostSettings, Identity,
+    Kept, KeyPair, Location, MachineFiles, Mirror, Origin, PlainHttp, Proxies, Rights, Secret,
+    canonical_host,
+};
+pub use login::{LoggedIn, logged_in_user, login, logout, registry_of};
+pub use registries::{Registries, RegistrySettings};
 pub use report::{BuildReport, LayerReport, PlatformReport};
 pub use request::{BuildRequest, CacheUse, Destination, Dockerfile, Output};
 pub use verify::{

@@ -34,6 +34,8 @@ impl GantryCommand {
             set("PATH", &std::env::var_os("PATH").unwrap_or_default()),
             set("HOME", home.path().as_os_str()),
             set("GANTRY_ROOT", home.path().join("store").as_os_str()),
+            // Not the configuration of the machine that the test runs on.
+            set("GANTRY_ETC", home.path().join("etc").as_os_str()),
             set("TZ", OsStr::new("UTC")),
             set("LC_ALL", OsStr::new("C")),
             set("COLUMNS", OsStr::new("100")),

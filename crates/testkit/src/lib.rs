@@ -3,6 +3,7 @@
 //! [`FakeRegistry`] lives in the test's own process, keeps a log of what it was asked and misbehaves on request.
 //! [`DockerRegistry`] is the real thing, for the proof that the fake is honest. [`ImageBuilder`] makes small images
 //! from lists of files, [`BaseImages`] finds the large ones, and both load into either registry.
+//! [`TlsFront`] puts TLS with a good or a bad certificate in front of a registry.
 //! [`GantryCommand`] runs the program with nothing of the developer's own environment.
 //! A helper panics with a sentence when a test's surroundings are not what it needs: nothing is skipped silently.
 
@@ -16,6 +17,7 @@ mod image_builder;
 mod image_target;
 mod layout_directory;
 mod program;
+mod tls_front;
 
 pub use base_images::BaseImages;
 pub use docker_registry::DockerRegistry;
@@ -26,3 +28,4 @@ pub use image_builder::{BuiltImage, Entry, ImageBuilder};
 pub use image_target::ImageTarget;
 pub use layout_directory::LayoutDirectory;
 pub use program::{dynamic_program, program};
+pub use tls_front::{Certificate, TestCa, TlsFront};

@@ -24,7 +24,7 @@ const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// Runs the command.
 pub(crate) async fn run(global: &Global, args: &Build) -> Result<ExitCode, Error> {
-    let request = request(args)?;
+    let request = request(global, args)?;
     let mut names = request.tags.clone();
     names.extend(request.outputs.iter().flat_map(Output::names).cloned());
     let prints_id = args.quiet && !request.outputs.iter().any(Output::is_to_stdout);
@@ -73,7 +73,7 @@ fn print_id(report: &BuildReport) -> Result<(), Error> {
         .map_err(|error| Error::new(Class::Internal, format!("cannot write to standard output: {error}")))
 }
 
-fn request(args: &Build) -> Result<BuildRequest, Error> {
+fn request(global: &Global, args: &Build) -> Result<BuildRequest, Error> {
     let mut outputs =
         args.output.iter().map(|spec| output_spec::parse(spec)).collect::<Result<Vec<_>, _>>()?;
     if args.push {
@@ -93,7 +93,7 @@ fn request(args: &Build) -> Result<BuildRequest, Error> {
         outputs,
         cache: if args.no_cache { CacheUse::Ignore } else { CacheUse::Use },
         pull: args.pull,
-        verify: VerifyPolicy { mode: verify_mode(args.verify), rules: config::verify_rules()? },
+        verify: VerifyPolicy { mode: verify_mode(args.verify), rules: config::verify_rules(global)? },
     })
 }
 

@@ -26,7 +26,7 @@ pub(crate) async fn run(global: &Global, args: &Verify) -> Result<ExitCode, Erro
         (false, true) => Depth::Documents,
         (false, false) => Depth::Programs,
     };
-    let rules = config::verify_rules()?;
+    let rules = config::verify_rules(global)?;
     let gantry = gantry_release::Gantry::open(config::settings(global)?)?;
     let signals = Signals::watch()?;
     // For people who wait; scripts read the result.

@@ -4,6 +4,7 @@
 
 mod access;
 mod hostile;
+mod hosts;
 mod matrix;
 mod pull;
 mod push;

@@ -1,0 +1,86 @@
+//! `login` and `logout`: credentials are shown to the registry before they are kept.
+
+use gantry_oci::{ImageError, Reference};
+use gantry_registry::{CredentialError, Kept, Secret, canonical_host};
+
+use crate::error::{Class, Error};
+use crate::registries::Registries;
+
+/// A login that succeeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedIn {
+    /// Where the credentials are kept.
+    pub kept: Kept,
+    /// A more important place whose credentials for the registry are used instead.
+    pub shadowed_by: Option<String>,
+}
+
+/// The registry that a user means by this text: Docker Hub by none, a host by its address or its name.
+pub fn registry_of(server: Option<&str>) -> Result<String, Error> {
+    let text = server.unwrap_or("docker.io");
+    let address = text.strip_prefix("https://").or(text.strip_prefix("http://")).unwrap_or(text);
+    let host = canonical_host(address.split('/').next().unwrap_or_default());
+    let reference: Result<Reference, _> = format!("{host}/x").parse();
+    match reference {
+        Ok(reference) if reference.host() == host => Ok(host.to_owned()),
+        _ => Err(Error::new(Class::Usage, format!("`{text}` is no registry's host"))
+            .hint("give it as images' names begin: `registry.example.com` or `registry.example.com:5000`")),
+    }
+}
+
+/// Shows the registry a user and a password, and keeps them if it takes them.
+pub async fn login(
+    registries: &Registries,
+    host: &str,
+    user: &str,
+    password: &Secret,
+) -> Result<LoggedIn, Error> {
+    registries.client.check_login(host, user, password).await.map_err(ImageError::from)?;
+    let kept = registries.store.save(host, user, password).await.map_err(keeping)?;
+    let found = registries.credentials.locate(host, "").await.map_err(keeping)?;
+    let own = match &kept {
+        Kept::Helper(name) => format!("helper `docker-credential-{name}`"),
+        Kept::File(path) => path.display().to_string(),
+    };
+    let shadowed_by = found.map(|found| found.source).filter(|source| !source.starts_with(&own));
+    Ok(LoggedIn { kept, shadowed_by })
+}
+
+/// The user that is known for a registry as a whole, if there is one with a password.
+pub async fn logged_in_user(registries: &Registries, host: &str) -> Result<Option<String>, Error> {
+    let found = registries.credentials.locate(host, "").await.map_err(keeping)?;
+    Ok(found.and_then(|found| match found.credential {
+        gantry_registry::Credential::Password { user, .. } => Some(user),
+        _ => None,
+    }))
+}
+
+/// Forgets a registry's credentials. `false` if there were none.
+pub async fn logout(registries: &Registries, host: &str) -> Result<bool, Error> {
+    registries.store.erase(host).await.map_err(keeping)
+}
+
+fn keeping(error: CredentialError) -> Error {
+    Error { hints: error.hints(), ..Error::new(Class::Denied, error.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_by_name_and_by_address() {
+        for (server, host) in [
+            (None, Some("docker.io")),
+            (Some("https://index.docker.io/v1/"), Some("docker.io")),
+            (Some("registry-1.docker.io"), Some("docker.io")),
+            (Some("https://r.test:5000/v2/"), Some("r.test:5000")),
+            (Some("quay.io/team"), Some("quay.io")),
+            (Some("localhost"), Some("localhost")),
+            (Some("no host"), None),
+            (Some(""), None),
+        ] {
+            assert_eq!(registry_of(server).ok().as_deref(), host, "{server:?}");
+        }
+    }
+}
