@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use gantry_release::Secret;
 
 use crate::exit;
 
@@ -62,14 +63,18 @@ pub(crate) struct Login {
     #[arg(short, long, value_name = "USER")]
     pub(crate) username: Option<String>,
     /// Password; other users of the machine can see it while the command runs
-    #[arg(short, long, value_name = "PASSWORD", conflicts_with = "password_stdin")]
-    pub(crate) password: Option<String>,
+    #[arg(short, long, value_name = "PASSWORD", conflicts_with = "password_stdin", value_parser = secret)]
+    pub(crate) password: Option<Secret>,
     /// Take the password from standard input
     #[arg(long)]
     pub(crate) password_stdin: bool,
     /// Registry [default: Docker Hub]
     #[arg(value_name = "SERVER")]
     pub(crate) server: Option<String>,
+}
+
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text))
 }
 
 /// Flags of `gantry logout`.

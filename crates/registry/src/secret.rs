@@ -12,6 +12,11 @@ impl Secret {
         Self(text.into())
     }
 
+    /// Whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The text, for the one place that sends it.
     pub(crate) fn expose(&self) -> &str {
         &self.0

@@ -31,7 +31,7 @@ pub use gantry_registry::{
     Kept, KeyPair, Location, MachineFiles, Mirror, Origin, PlainHttp, Proxies, Rights, Secret,
     canonical_host,
 };
-pub use login::{LoggedIn, logged_in_user, login, logout, registry_of};
+pub use login::{LoggedIn, known_user, login, logout, registry_of, still_logged_in};
 pub use registries::{Registries, RegistrySettings};
 pub use report::{BuildReport, LayerReport, PlatformReport};
 pub use request::{BuildRequest, CacheUse, Destination, Dockerfile, Output};

@@ -1,7 +1,7 @@
 //! `login` and `logout`: credentials are shown to the registry before they are kept.
 
 use gantry_oci::{ImageError, Reference};
-use gantry_registry::{CredentialError, Kept, Secret, canonical_host};
+use gantry_registry::{Credential, CredentialError, Fault, Kept, Secret, canonical_host};
 
 use crate::error::{Class, Error};
 use crate::registries::Registries;
@@ -47,10 +47,24 @@ pub async fn login(
 }
 
 /// The user that is known for a registry as a whole, if there is one with a password.
-pub async fn logged_in_user(registries: &Registries, host: &str) -> Result<Option<String>, Error> {
+pub async fn known_user(registries: &Registries, host: &str) -> Result<Option<String>, Error> {
+    Ok(known_password(registries, host).await?.map(|(user, _)| user))
+}
+
+/// The user that is known for a registry, if the registry still takes the password that is known, too.
+pub async fn still_logged_in(registries: &Registries, host: &str) -> Result<Option<String>, Error> {
+    let Some((user, password)) = known_password(registries, host).await? else { return Ok(None) };
+    match registries.client.check_login(host, &user, &password).await {
+        Ok(()) => Ok(Some(user)),
+        Err(error) if matches!(error.fault, Fault::Refused { .. }) => Ok(None),
+        Err(error) => Err(ImageError::from(error).into()),
+    }
+}
+
+async fn known_password(registries: &Registries, host: &str) -> Result<Option<(String, Secret)>, Error> {
     let found = registries.credentials.locate(host, "").await.map_err(keeping)?;
     Ok(found.and_then(|found| match found.credential {
-        gantry_registry::Credential::Password { user, .. } => Some(user),
+        Credential::Password { user, password } => Some((user, password)),
         _ => None,
     }))
 }

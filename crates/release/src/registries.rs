@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::events::{Event, Events};
 
 /// What flags, environment and files say about registries.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RegistrySettings {
     /// Rules of our own flags and files, the most important first.
     pub hosts: Vec<HostRule>,
@@ -31,6 +31,17 @@ pub struct RegistrySettings {
     pub environment: Vec<(OsString, OsString)>,
     /// What stands between us and the world.
     pub proxies: Proxies,
+}
+
+impl fmt::Debug for RegistrySettings {
+    /// Without the environment: secrets stand there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistrySettings")
+            .field("hosts", &self.hosts)
+            .field("machine", &self.machine)
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A client for registries and what belongs to it. Touches no network when it is made.

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::process::ExitCode;
 
 use console::Term;
-use gantry_release::{Error, Kept, Registries, Secret, logged_in_user, login, registry_of};
+use gantry_release::{Error, Kept, Registries, Secret, known_user, login, registry_of, still_logged_in};
 
 use crate::args::{Global, Login};
 use crate::config;
@@ -18,6 +18,14 @@ pub(crate) async fn run(global: &Global, args: &Login) -> Result<ExitCode, Error
     }
     let registries = Registries::new(config::registries(global)?);
     registries.take_warnings().iter().for_each(|warning| warn(warning));
+    if args.username.is_none() && args.password.is_none() && !args.password_stdin {
+        if let Some(user) = still_logged_in(&registries, &host).await? {
+            say(&format!(
+                "Authenticated with the credentials of `{user}` that are known already\nLogin Succeeded"
+            ))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
     let (user, password) = credentials(args, &registries, &host).await?;
     let logged_in = login(&registries, &host, &user, &password).await?;
     if let Kept::File(path) = &logged_in.kept {
@@ -42,7 +50,7 @@ async fn credentials(args: &Login, registries: &Registries, host: &str) -> Resul
     let user = match &args.username {
         Some(user) => user.clone(),
         None => {
-            let known = logged_in_user(registries, host).await?;
+            let known = known_user(registries, host).await?;
             ask_user(known.as_deref())?
         }
     };
@@ -55,18 +63,18 @@ async fn credentials(args: &Login, registries: &Registries, host: &str) -> Resul
         (_, true) => Err(usage("the password is empty")),
         // What comes before the first colon is the user, in every place where both are kept or sent together.
         _ if user.contains(':') => Err(usage("a user name cannot have a colon")),
-        _ => Ok((user, Secret::new(password))),
+        _ => Ok((user, password)),
     }
 }
 
 /// The whole of standard input, without the end of its last line.
-fn from_stdin() -> Result<String, Error> {
+fn from_stdin() -> Result<Secret, Error> {
     let mut text = String::new();
     std::io::stdin()
         .read_to_string(&mut text)
         .map_err(|error| usage(format!("cannot read the password from standard input: {error}")))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+    Ok(Secret::new(text.strip_suffix('\r').unwrap_or(text)))
 }
 
 fn ask_user(known: Option<&str>) -> Result<String, Error> {
@@ -81,8 +89,8 @@ fn ask_user(known: Option<&str>) -> Result<String, Error> {
     })
 }
 
-fn ask_password() -> Result<String, Error> {
-    ask("Password: ", Term::read_secure_line)
+fn ask_password() -> Result<Secret, Error> {
+    ask("Password: ", Term::read_secure_line).map(Secret::new)
 }
 
 /// Asks on the terminal.

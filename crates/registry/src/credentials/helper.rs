@@ -27,12 +27,19 @@ const TOKEN_USER: &str = "<token>";
 const LONGEST_COMPLAINT: usize = 200;
 
 /// The surroundings of programs that are asked.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Surroundings {
     /// All of their environment.
     pub(super) environment: Vec<(OsString, OsString)>,
     /// How long they may take.
     pub(super) timeout: Duration,
+}
+
+impl std::fmt::Debug for Surroundings {
+    /// Without the environment: secrets stand there.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
 }
 
 /// A program that can be asked.

@@ -416,6 +416,31 @@ async fn a_password_that_changes_in_its_file_is_picked_up() {
 }
 
 #[tokio::test]
+async fn a_proxy_is_asked_for_hosts_elsewhere_and_never_for_loopback() {
+    let (proxy, near) = (stocked(), stocked());
+    let address = format!("http://me:hunter2@{}", proxy.host());
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sink = Arc::clone(&seen);
+    proxy.on_request(move |request| {
+        sink.lock().unwrap().push(request.headers.get("proxy-authorization").is_some());
+        None
+    });
+    let plain = Connection { http: Some(PlainHttp::Yes), ..Connection::default() };
+    let told = Told::default();
+    let client = Registry::new(RegistryConfig {
+        hosts: Arc::new(Hosts::new(vec![connected("far.test", plain)])),
+        proxies: Proxies::from_variables(|name| (name == "HTTP_PROXY").then(|| address.clone())),
+        listener: told.listener(),
+        ..config()
+    });
+    client.resolve(&at("far.test", "app:1")).await.unwrap();
+    assert_eq!(*seen.lock().unwrap(), [true]);
+    client.resolve(&near.reference("app:1")).await.unwrap();
+    assert_eq!((proxy.log().len(), near.log().len()), (1, 1));
+    assert!(!told.text().contains("hunter2"));
+}
+
+#[tokio::test]
 async fn a_login_is_tried() {
     for access in [Access::basic("me", "right"), Access::bearer("me", "right", Duration::from_secs(60))] {
         let registry = FakeRegistry::with_access(access);
