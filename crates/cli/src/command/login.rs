@@ -18,13 +18,12 @@ pub(crate) async fn run(global: &Global, args: &Login) -> Result<ExitCode, Error
     }
     let registries = Registries::new(config::registries(global)?);
     registries.take_warnings().iter().for_each(|warning| warn(warning));
-    if args.username.is_none() && args.password.is_none() && !args.password_stdin {
-        if let Some(user) = still_logged_in(&registries, &host).await? {
-            say(&format!(
-                "Authenticated with the credentials of `{user}` that are known already\nLogin Succeeded"
-            ))?;
-            return Ok(ExitCode::SUCCESS);
-        }
+    let says_nothing = args.username.is_none() && args.password.is_none() && !args.password_stdin;
+    if says_nothing && let Some(user) = still_logged_in(&registries, &host).await? {
+        say(&format!(
+            "Authenticated with the credentials of `{user}` that are known already\nLogin Succeeded"
+        ))?;
+        return Ok(ExitCode::SUCCESS);
     }
     let (user, password) = credentials(args, &registries, &host).await?;
     let logged_in = login(&registries, &host, &user, &password).await?;

@@ -42,15 +42,15 @@ mod tests {
 
     #[test]
     fn names_of_files() {
-        let parse = |names: &[&str]| {
+        let found = |names: &[&str]| {
             let files: Vec<PathBuf> = names.iter().map(|name| Path::new("/d").join(name)).collect();
-            super::parse(Path::new("/d"), "r.test:5000", &files)
+            parse(Path::new("/d"), "r.test:5000", &files)
         };
-        let rule = parse(&["b.crt", "a.crt", "me.cert", "me.key", "README"]).unwrap().unwrap();
+        let rule = found(&["b.crt", "a.crt", "me.cert", "me.key", "README"]).unwrap().unwrap();
         assert_eq!(rule.pattern, HostPattern::Prefix("r.test:5000".to_owned()));
         assert_eq!(rule.settings.connection.ca, ["/d/a.crt", "/d/b.crt"].map(PathBuf::from));
         assert_eq!(rule.settings.connection.client.unwrap().key, PathBuf::from("/d/me.key"));
-        assert_eq!(parse(&["README", "x.key"]).unwrap(), None);
-        assert!(parse(&["me.cert"]).unwrap_err().contains("has no `/d/me.key`"));
+        assert_eq!(found(&["README", "x.key"]).unwrap(), None);
+        assert!(found(&["me.cert"]).unwrap_err().contains("has no `/d/me.key`"));
     }
 }

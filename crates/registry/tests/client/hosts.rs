@@ -8,7 +8,7 @@ use gantry_oci::{BlobSource, BytesSource, Descriptor, Digest, ImagePort, Referen
 use gantry_registry::{
     Connection, Credential, CredentialError, CredentialSource, CredentialSources, Credentials, Fault,
     HostPattern, HostRule, HostSettings, Hosts, KeyPair, Location, MachineFiles, Mirror, Origin, PlainHttp,
-    Registry, RegistryConfig, Rights, Secret,
+    Proxies, Registry, RegistryConfig, Rights, Secret,
 };
 use gantry_testkit::{
     Access, Certificate, Entry, FakeRegistry, Fault as Spoilt, ImageBuilder, ImageTarget, TestCa, TlsFront,
