@@ -117,10 +117,7 @@ impl Registry {
 fn transport(planned: &Planned) -> (&'static str, Option<String>) {
     let because = |said: Option<&crate::Origin>| said.map(ToString::to_string);
     let Said { value: skip_verify, by: skip_by } = &planned.settled.skip_verify;
-    let http_by = match planned.location.http {
-        Some(_) => planned.by.as_ref(),
-        None => planned.settled.http.by.as_ref(),
-    };
+    let http_by = planned.settled.http.by.as_ref();
     match (planned.http(), skip_verify) {
         (PlainHttp::Yes, _) => ("http", because(http_by)),
         (PlainHttp::WithoutTls, _) => ("tls without verification, else http", because(http_by)),

@@ -97,7 +97,10 @@ fn mirror(url: &str, host: &Value, base: &Path) -> Result<Mirror, String> {
     let rights = Rights::parse(host.capabilities.iter().map(String::as_str))
         .map_err(|word| format!("`{word}` is no capability"))?;
     let location = Location::of_api(url, host.override_path).map_err(|error| error.to_string())?;
-    Ok(Mirror { location, rights, proxy: true, connection: connection(&host, base)? })
+    // What is not said is `false` for this host, whatever is said of others.
+    let skip_verify = Some(host.skip_verify.unwrap_or(false));
+    let connection = Connection { skip_verify, ..connection(&host, base)? };
+    Ok(Mirror { location, rights, proxy: true, connection })
 }
 
 fn connection(host: &Host, base: &Path) -> Result<Connection, String> {

@@ -88,7 +88,11 @@ impl Hosts {
         let repository = rename.add.clone();
         let differs = mirror.proxy && name != registry;
         Planned {
-            settled: self.settle(Some((&mirror.connection, &rule.origin)), &name, &repository),
+            settled: self.settle(
+                Some((rule, &addressed(&mirror.connection, &mirror.location))),
+                &name,
+                &repository,
+            ),
             location: mirror.location.clone(),
             name,
             rename,
@@ -104,9 +108,9 @@ impl Hosts {
             Some((location, rule)) => {
                 let name = location.server.clone();
                 let rename = renamed(rule, location, host, repository);
-                let own = Some((&rule.settings.connection, &rule.origin));
+                let own = addressed(&rule.settings.connection, location);
+                let settled = self.settle(Some((rule, &own)), &name, &rename.add);
                 let (location, by) = (location.clone(), Some(rule.origin.clone()));
-                let settled = self.settle(own, &name, &rename.add);
                 Planned { location, name, rename, rights: all, namespace: None, settled, by }
             }
             None => Planned {
@@ -126,16 +130,24 @@ impl Hosts {
         }
     }
 
-    /// How to connect to a host: what is said with its address first, then what rules say of it.
+    /// How to connect to a host: what rules say of it. What one says together with the host's address counts in its
+    /// place among them.
     pub(super) fn settle(
         &self,
-        own: Option<(&Connection, &Origin)>,
+        own: Option<(&HostRule, &Connection)>,
         host: &str,
         repository: &str,
     ) -> Settled {
-        let rules = self.fitting(host, repository);
-        let rules = rules.map(|rule| (&rule.settings.connection, &rule.origin));
-        let all: Vec<(&Connection, &Origin)> = own.into_iter().chain(rules).collect();
+        let name = format!("{host}/{repository}");
+        let mut all: Vec<(&Connection, &Origin)> = Vec::new();
+        for rule in &self.rules {
+            if let Some((_, connection)) = own.filter(|(naming, _)| std::ptr::eq(*naming, rule)) {
+                all.push((connection, &rule.origin));
+            }
+            if fits(&rule.pattern, &name) {
+                all.push((&rule.settings.connection, &rule.origin));
+            }
+        }
         fn pick<T>(
             all: &[(&Connection, &Origin)],
             default: T,
@@ -174,6 +186,11 @@ impl Hosts {
     }
 }
 
+/// What is said of a connection together with its address, whose scheme says something, too.
+fn addressed(connection: &Connection, location: &Location) -> Connection {
+    Connection { http: location.http.or(connection.http), ..connection.clone() }
+}
+
 fn fits(pattern: &HostPattern, name: &str) -> bool {
     match pattern {
         HostPattern::Prefix(prefix) => strip(name, prefix).is_some(),
@@ -199,5 +216,59 @@ impl Planned {
     /// The server that answers for the name.
     pub(crate) fn server(&self) -> &str {
         if self.location.server == DOCKER_HUB.0 { DOCKER_HUB.1 } else { &self.location.server }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(host: &str, file: &str, connection: Connection) -> HostRule {
+        let settings = HostSettings { connection, ..HostSettings::default() };
+        let pattern = HostPattern::Prefix(host.to_owned());
+        HostRule { pattern, origin: Origin::new(file, ""), settings }
+    }
+
+    fn speaking(http: PlainHttp) -> Connection {
+        Connection { http: Some(http), ..Connection::default() }
+    }
+
+    /// A registry whose mirror is named with its scheme, and a rule for the mirror's host before or after that.
+    #[test]
+    fn what_is_said_with_an_address_counts_in_its_place() {
+        let mut naming = rule("r.test", "naming", Connection::default());
+        naming.settings.mirrors = Some(vec![Mirror {
+            location: Location::of_names("https://m.test/x").unwrap(),
+            rights: Rights::READ,
+            proxy: false,
+            connection: Connection::default(),
+        }]);
+        let other = rule("m.test", "other", speaking(PlainHttp::Yes));
+        for (rules, http, by) in [
+            (vec![naming.clone(), other.clone()], PlainHttp::No, "naming"),
+            (vec![other, naming], PlainHttp::Yes, "other"),
+        ] {
+            let plan = Hosts::new(rules).plan("r.test", "a").unwrap();
+            let said = &plan.mirrors[0].settled.http;
+            assert_eq!((said.value, said.by.as_ref().unwrap().file.as_str()), (Some(http), by));
+        }
+    }
+
+    #[test]
+    fn patterns_fit_whole_components() {
+        let prefix = |text: &str| HostPattern::Prefix(text.to_owned());
+        for (pattern, name, fitting) in [
+            (prefix("r.test"), "r.test/a", true),
+            (prefix("r.test"), "r.test.evil.test/a", false),
+            (prefix("r.test"), "r.test:5000/a", false),
+            (prefix("r.test/team"), "r.test/team/a", true),
+            (prefix("r.test/team"), "r.test/teamwork", false),
+            (HostPattern::Subdomains("test".to_owned()), "a.r.test:5000/a", true),
+            (HostPattern::Subdomains("r.test".to_owned()), "r.test/a", false),
+            (HostPattern::Subdomains("r.test".to_owned()), "evil-r.test/a", false),
+            (HostPattern::Any, "r.test/a", true),
+        ] {
+            assert_eq!(fits(&pattern, name), fitting, "{pattern:?} {name}");
+        }
     }
 }

@@ -42,13 +42,13 @@ impl Route {
 }
 
 impl Planned {
-    /// How the server is spoken to: as its address says, as a rule says, else by TLS unless it is on this machine.
+    /// How the server is spoken to: as somebody says, else by TLS unless it is on this machine.
     pub(crate) fn http(&self) -> PlainHttp {
         let on_loopback = || {
             let url = Url::parse(&format!("https://{}/", self.server()));
             if url.is_ok_and(|url| is_loopback(&url)) { PlainHttp::Yes } else { PlainHttp::No }
         };
-        self.location.http.or(self.settled.http.value).unwrap_or_else(on_loopback)
+        self.settled.http.value.unwrap_or_else(on_loopback)
     }
 
     pub(crate) fn endpoint(&self) -> Result<Endpoint, Fault> {
