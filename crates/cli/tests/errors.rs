@@ -524,6 +524,6 @@ fn root_nobody_logged_in() {
         --- stdout
         --- stderr
         error: pushing blob sha256:[DIGEST] to 127.0.0.1:[PORT]/app: registry `127.0.0.1:[PORT]` wants credentials, and none are configured for `app`
-        hint: log in first, for example with `docker login`
+        hint: log in first with `gantry login`, or any tool that writes docker's or podman's files
         ");
 }

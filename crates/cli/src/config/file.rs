@@ -227,7 +227,7 @@ mod tests {
         "#;
         let found = parse(text, Path::new("/etc/gantry/config.toml")).unwrap();
         let found = found.registries(Path::new("/etc/gantry/config.toml"));
-        let [team, hub, host] = found.rules.as_slice() else { panic!("{:?}", found.rules) };
+        let [team, host, hub] = found.rules.as_slice() else { panic!("{:?}", found.rules) };
         assert_eq!(team.pattern, HostPattern::Prefix("r.test:5000/team".to_owned()));
         assert_eq!(team.settings.mirrors, Some(Vec::new()));
         assert_eq!(hub.pattern, HostPattern::Prefix("docker.io".to_owned()));
