@@ -93,6 +93,8 @@ pub(crate) struct Request<'a> {
     pub(crate) duration: Duration,
     /// The answer's body is read as a part of the try, up to so many bytes: if it breaks off, the request is repeated.
     pub(crate) whole: Option<usize>,
+    /// Whether it counts among the requests that one registry gets at a time.
+    pub(crate) takes_slot: bool,
 }
 
 /// What a request carries.
@@ -119,6 +121,7 @@ impl<'a> Request<'a> {
             access,
             duration: Duration::ZERO,
             whole: None,
+            takes_slot: true,
         }
     }
 

@@ -17,9 +17,12 @@ mod http;
 mod images;
 mod login;
 mod manifests;
+mod referrers;
+mod remote_blob;
 mod retry_policy;
 mod routing;
 mod secret;
+mod tags;
 mod upload;
 
 pub use client::{Registry, RegistryConfig};
@@ -36,6 +39,7 @@ pub use hosts::{
     Mirror, Origin, PlainHttp, Proxies, Rights, canonical_host,
 };
 pub use manifests::Resolved;
+pub use remote_blob::RemoteBlob;
 pub use retry_policy::RetryPolicy;
 pub use secret::Secret;
 pub use upload::Uploaded;

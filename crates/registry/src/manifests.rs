@@ -8,7 +8,7 @@ use hyper::{Method, StatusCode};
 
 use crate::error::During;
 use crate::http::{Body, Request, Response};
-use crate::{Answer, Fault, Registry, RegistryError};
+use crate::{Answer, Fault, Registry, RegistryError, referrers};
 
 /// The specification has registries take 4 MiB; some take more, and what they took must be readable.
 const LARGEST_MANIFEST: usize = 8 * 1024 * 1024;
@@ -164,6 +164,10 @@ impl Registry {
             };
         }
         check_claim(&response, &digest)?;
+        if response.header(referrers::SUBJECT).is_none() {
+            drop(response);
+            self.list_by_tag(repository, document).await?;
+        }
         Ok(digest)
     }
 }

@@ -133,6 +133,7 @@ impl Registry {
         let mut asked = Request::new(request.method.clone(), mirror.url(path), &access);
         asked.headers = request.headers.clone();
         asked.whole = request.whole;
+        asked.takes_slot = request.takes_slot;
         let response = self.send_straight(asked).await?;
         match response.status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),

@@ -35,6 +35,9 @@ impl<S> Limits<S> {
 
 impl<S: Service> Service for Limits<S> {
     fn call<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, Result<Response, Fault>> {
+        if !request.takes_slot {
+            return self.inner.call(request);
+        }
         Box::pin(async move {
             let lane = self.lanes.of(request.access.endpoint.name());
             let slot = lane.enter().await;
