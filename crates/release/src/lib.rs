@@ -8,9 +8,11 @@
 mod assemble;
 mod build;
 mod context;
+mod copy;
 mod error;
 mod events;
 mod gantry;
+mod image;
 mod login;
 mod output;
 mod plan;
@@ -18,10 +20,12 @@ mod publish;
 mod registries;
 mod report;
 mod request;
+mod vendor;
 mod verify;
 mod whole_file;
 
 pub use build::build;
+pub use copy::{Attached, CopyReport, CopyRequest, CopyState, PlatformForm, Platforms, copy};
 pub use error::{Class, Error, Excerpt};
 pub use events::{Event, Events};
 pub use gantry::{Gantry, Settings};
@@ -31,10 +35,19 @@ pub use gantry_registry::{
     Kept, KeyPair, Location, MachineFiles, Mirror, Origin, PlainHttp, Proxies, Rights, Secret,
     canonical_host,
 };
+pub use image::{
+    Annotation, AnnotationError, AnnotationLevel, CreateRequest, CreateSource, Created, Images, InspectForm,
+    LayoutPlace, Place, PlaceError, annotate, blob, config, create, digest, inspect, list_tags, manifest,
+    tag,
+};
 pub use login::{LoggedIn, known_user, login, logout, registry_of, still_logged_in};
 pub use registries::{Registries, RegistrySettings};
 pub use report::{BuildReport, LayerReport, PlatformReport};
 pub use request::{BuildRequest, CacheUse, Destination, Dockerfile, Output};
+pub use vendor::{
+    Lock, LockError, VendorImage, VendorMode, VendorReport, VendorRequest, VendorResult, VendorState,
+    parse_list, vendor,
+};
 pub use verify::{
     Check, CheckName, Depth, ImageReport, Outcome, ProgramCounts, Rules, Subject, VerifyMode, VerifyPolicy,
     VerifyReport, VerifyRequest, verify,

@@ -6,6 +6,8 @@ mod archive;
 mod files;
 mod layout;
 
+pub(crate) use archive::blocking;
+
 use std::time::Duration;
 
 use futures_util::future::try_join_all;

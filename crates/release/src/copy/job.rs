@@ -1,0 +1,193 @@
+//! A document and everything below it on their way from a source to a target, bottom-up.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use gantry_oci::{BoxFuture, Descriptor, Digest, Document, Manifest, media_type};
+use gantry_registry::Uploaded;
+
+use crate::error::{Class, Error};
+use crate::events::Step;
+use crate::image::source::{DEEPEST_NESTING, RawDocument, Source};
+use crate::image::target::{Proof, Target};
+
+/// Blobs of one manifest on their way at once. A registry's own limits are the client's business; this bounds buffers.
+const BLOBS_AT_ONCE: usize = 6;
+/// Children of one index at once.
+const CHILDREN_AT_ONCE: usize = 4;
+/// Entries of one index. BuildKit's caches have thousands.
+const MOST_ENTRIES: usize = 10_000;
+
+/// One image while it is copied.
+pub(crate) struct Job<'a> {
+    pub(crate) source: &'a Source,
+    pub(crate) target: &'a Target,
+    pub(crate) thorough: bool,
+    pub(crate) step: &'a Step<'a>,
+    pub(crate) tally: &'a Tally,
+    /// Digests of manifests and indexes that were placed: what may have something attached.
+    pub(crate) placed: Mutex<BTreeSet<Digest>>,
+}
+
+/// What was moved so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    bytes: AtomicU64,
+    mounts: AtomicU64,
+    foreign: Mutex<BTreeSet<String>>,
+}
+
+impl Tally {
+    fn count(&self, uploaded: Uploaded) {
+        match uploaded {
+            Uploaded::Existed => {}
+            Uploaded::Mounted => {
+                self.mounts.fetch_add(1, Ordering::Relaxed);
+            }
+            Uploaded::Sent(bytes) => {
+                self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Bytes of blobs that were sent.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Blobs that were mounted.
+    pub(super) fn mounts(&self) -> u64 {
+        self.mounts.load(Ordering::Relaxed)
+    }
+
+    /// Whether any blob was moved.
+    pub(super) fn moved(&self) -> bool {
+        self.bytes() + self.mounts() > 0
+    }
+
+    /// Layers that were left where they are.
+    pub(super) fn foreign(&self) -> Vec<String> {
+        self.foreign.lock().expect("nothing panics while it holds the list").iter().cloned().collect()
+    }
+}
+
+impl Job<'_> {
+    /// Places a document whose bytes are at hand, and all or some of what it lists.
+    pub(crate) async fn root(
+        &self,
+        root: &RawDocument,
+        chosen: Option<&BTreeSet<Digest>>,
+    ) -> Result<Proof, Error> {
+        let single = matches!(root.document, Document::Manifest(_)) && !self.thorough;
+        if single && self.target.has(&root.descriptor).await? {
+            self.note(root.descriptor.digest);
+            return self.target.prove(&root.descriptor, &root.bytes).await;
+        }
+        self.below(root, chosen, 0).await?;
+        self.put(root).await
+    }
+
+    /// Places what a descriptor names.
+    pub(crate) fn place<'b>(
+        &'b self,
+        entry: &'b Descriptor,
+        depth: usize,
+    ) -> BoxFuture<'b, Result<(), Error>> {
+        Box::pin(async move {
+            let is_document =
+                media_type::is_index(&entry.media_type) || media_type::is_manifest(&entry.media_type);
+            if !is_document {
+                // BuildKit's caches list their layers as an index's entries.
+                return self.blob(entry).await;
+            }
+            // A registry takes a manifest only with everything that it names; an index it may have taken with less.
+            let complete = media_type::is_manifest(&entry.media_type) && !self.thorough;
+            if complete && self.target.has(entry).await? {
+                self.note(entry.digest);
+                return Ok(());
+            }
+            let document = self.source.read(entry).await?;
+            self.below(&document, None, depth + 1).await?;
+            self.put(&document).await.map(|_| ())
+        })
+    }
+
+    async fn below(
+        &self,
+        document: &RawDocument,
+        chosen: Option<&BTreeSet<Digest>>,
+        depth: usize,
+    ) -> Result<(), Error> {
+        let index = match &document.document {
+            Document::Manifest(manifest) => return self.blobs(manifest).await,
+            Document::Index(index) => index,
+        };
+        if depth > DEEPEST_NESTING || index.manifests.len() > MOST_ENTRIES {
+            let message = format!(
+                "{} nests more than {DEEPEST_NESTING} indexes, or lists more than {MOST_ENTRIES} entries",
+                self.source.location()
+            );
+            return Err(Error::new(Class::Verification, message));
+        }
+        // Collected first: the compiler does not see that a lazy iterator over borrowed entries may cross threads.
+        let mut children = Vec::new();
+        for entry in &index.manifests {
+            if chosen.is_none_or(|chosen| chosen.contains(&entry.digest)) {
+                children.push(self.place(entry, depth));
+            }
+        }
+        stream::iter(children).buffer_unordered(CHILDREN_AT_ONCE).try_collect::<Vec<()>>().await?;
+        Ok(())
+    }
+
+    async fn blobs(&self, manifest: &Manifest) -> Result<(), Error> {
+        let mut seen = BTreeSet::new();
+        let blobs = std::iter::once(&manifest.config).chain(&manifest.layers);
+        let blobs: Vec<_> =
+            blobs.filter(|blob| seen.insert(blob.digest)).map(|blob| self.blob(blob)).collect();
+        stream::iter(blobs).buffer_unordered(BLOBS_AT_ONCE).try_collect::<Vec<()>>().await?;
+        Ok(())
+    }
+
+    async fn blob(&self, blob: &Descriptor) -> Result<(), Error> {
+        if is_foreign(blob) {
+            let mut foreign = self.tally.foreign.lock().expect("nothing panics while it holds the list");
+            foreign.insert(blob.urls.first().cloned().unwrap_or_else(|| blob.digest.to_string()));
+            return Ok(());
+        }
+        let source = self.source.blob(blob)?;
+        let uploaded = self.target.put_blob(source, self.source.location()).await?;
+        self.tally.count(uploaded);
+        match uploaded {
+            Uploaded::Sent(bytes) => self.step.say(format!("{} sent, {bytes} bytes", blob.digest)),
+            Uploaded::Mounted => self.step.say(format!("{} mounted", blob.digest)),
+            Uploaded::Existed => {}
+        }
+        Ok(())
+    }
+
+    /// Writes a document unless it is there, and reads it back.
+    pub(crate) async fn put(&self, document: &RawDocument) -> Result<Proof, Error> {
+        let descriptor = &document.descriptor;
+        if self.thorough || !self.target.has(descriptor).await? {
+            self.target.put(descriptor, &document.bytes).await?;
+            self.step.say(format!("pushed {}", descriptor.digest));
+        }
+        let proof = self.target.prove(descriptor, &document.bytes).await?;
+        self.note(descriptor.digest);
+        Ok(proof)
+    }
+
+    fn note(&self, digest: Digest) {
+        self.placed.lock().expect("nothing panics while it holds the list").insert(digest);
+    }
+}
+
+/// Whether a layer is to be had from its own addresses only (Windows' base layers).
+fn is_foreign(blob: &Descriptor) -> bool {
+    !blob.urls.is_empty()
+        || blob.media_type.contains(".foreign.")
+        || blob.media_type.contains(".nondistributable.")
+}

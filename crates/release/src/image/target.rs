@@ -1,0 +1,233 @@
+//! Where an image goes to: a repository or a layout, told in the same words.
+//!
+//! A tag is written for a [`Proof`] only, which reading back makes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use gantry_oci::{BlobSource, BytesSource, Descriptor, Digest, Reference};
+use gantry_registry::{Registry, Uploaded};
+use tokio_util::sync::CancellationToken;
+
+use super::layout_writer::LayoutWriter;
+use super::place::{LayoutPlace, Place};
+use super::{Images, of_registry};
+use crate::error::{Class, Error};
+use crate::output::blocking;
+
+/// A place that gets images.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    /// A repository.
+    Registry { registry: Registry, name: Reference, board: Arc<Board> },
+    /// A layout.
+    Layout { writer: Arc<LayoutWriter>, location: LayoutPlace, cancel: CancellationToken },
+}
+
+/// Which repositories have a blob, as far as this command brought it there or found it.
+///
+/// Of copies that need the same blob at one registry, one uploads it; the others wait and mount it.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    /// By registry and digest.
+    blobs: Mutex<HashMap<(String, Digest), Holders>>,
+}
+
+/// Repositories of one registry that have one blob; locked while it is brought to another.
+type Holders = Arc<tokio::sync::Mutex<Vec<String>>>;
+
+impl Board {
+    fn holders(&self, host: &str, digest: Digest) -> Holders {
+        let mut blobs = self.blobs.lock().expect("nothing panics while it holds the board");
+        Arc::clone(blobs.entry((host.to_owned(), digest)).or_default())
+    }
+}
+
+/// Says that a place has a document, complete with all that was to come with it: each was read back by digest after
+/// everything that it names was there.
+#[derive(Debug)]
+pub(crate) struct Proof {
+    place: String,
+    descriptor: Descriptor,
+    bytes: Vec<u8>,
+}
+
+impl Target {
+    /// Opens the place. Asks no registry.
+    pub(crate) async fn open(images: &Images, board: &Arc<Board>, location: &Place) -> Result<Self, Error> {
+        Ok(match location {
+            Place::Registry(name) => Self::Registry {
+                registry: images.registry.clone(),
+                name: name.clone(),
+                board: Arc::clone(board),
+            },
+            Place::Layout(layout) => {
+                let opened = layout.clone();
+                let writer = Arc::new(blocking(move || LayoutWriter::open(&opened)).await?);
+                Self::Layout { writer, location: layout.clone(), cancel: images.cancel.clone() }
+            }
+        })
+    }
+
+    /// The place, with the tag that the image gets there.
+    pub(crate) fn location(&self) -> Place {
+        match self {
+            Self::Registry { name, .. } => Place::Registry(name.clone()),
+            Self::Layout { location, .. } => Place::Layout(location.clone()),
+        }
+    }
+
+    /// The same place for another image of it.
+    pub(crate) fn at(&self, location: Place) -> Self {
+        match (self, location) {
+            (Self::Registry { registry, board, .. }, Place::Registry(name)) => {
+                Self::Registry { registry: registry.clone(), name, board: Arc::clone(board) }
+            }
+            (Self::Layout { writer, cancel, .. }, Place::Layout(location)) => {
+                Self::Layout { writer: Arc::clone(writer), location, cancel: cancel.clone() }
+            }
+            _ => unreachable!("a place keeps its kind"),
+        }
+    }
+
+    /// What the location's tag or digest means now; `None` if there is no such thing.
+    pub(crate) async fn resolve(&self) -> Result<Option<Descriptor>, Error> {
+        match self {
+            Self::Registry { registry, name, .. } => {
+                registry.head(name).await.map_err(|error| of_registry(&error))
+            }
+            // A layout is here: finding out costs what doing it costs.
+            Self::Layout { .. } => Ok(None),
+        }
+    }
+
+    /// Whether the place has this document.
+    pub(crate) async fn has(&self, document: &Descriptor) -> Result<bool, Error> {
+        match self {
+            Self::Registry { registry, name, .. } => {
+                let found = registry.head(&name.pinned(document.digest)).await;
+                Ok(found
+                    .map_err(|error| of_registry(&error))?
+                    .is_some_and(|found| found.size == document.size))
+            }
+            Self::Layout { writer, .. } => Ok(writer.size(&document.digest) == Some(document.size)),
+        }
+    }
+
+    /// Makes sure that the place has a blob. `origin` has it already.
+    pub(crate) async fn put_blob(
+        &self,
+        source: Arc<dyn BlobSource>,
+        origin: &Place,
+    ) -> Result<Uploaded, Error> {
+        match self {
+            Self::Registry { registry, name, board } => {
+                let holders = board.holders(name.host(), source.digest());
+                let mut holders = holders.lock().await;
+                if holders.iter().any(|holder| holder == name.repository()) {
+                    return Ok(Uploaded::Existed);
+                }
+                let near = match origin {
+                    Place::Registry(origin) if origin.host() == name.host() => Some(origin.repository()),
+                    _ => holders.first().map(String::as_str),
+                };
+                let near = near.filter(|near| *near != name.repository());
+                let uploaded = registry.push_blob(name, source.as_ref(), near).await;
+                let uploaded = uploaded.map_err(|error| of_registry(&error))?;
+                holders.push(name.repository().to_owned());
+                Ok(uploaded)
+            }
+            Self::Layout { writer, cancel, .. } => {
+                let (writer, cancel) = (Arc::clone(writer), cancel.clone());
+                blocking(move || writer.put(source.as_ref(), &cancel)).await
+            }
+        }
+    }
+
+    /// Writes a document under its digest.
+    pub(crate) async fn put(&self, document: &Descriptor, bytes: &[u8]) -> Result<(), Error> {
+        match self {
+            Self::Registry { registry, name, .. } => {
+                let pushed = registry.push_manifest_by_digest(name, &document.media_type, bytes).await;
+                pushed.map(|_| ()).map_err(|error| of_registry(&error))
+            }
+            Self::Layout { writer, cancel, .. } => {
+                let (writer, cancel) = (Arc::clone(writer), cancel.clone());
+                let source = BytesSource::new(bytes.to_vec());
+                blocking(move || writer.put(&source, &cancel)).await.map(|_| ())
+            }
+        }
+    }
+
+    /// Reads back that the place has a document, of which everything else is there.
+    pub(crate) async fn prove(&self, document: &Descriptor, bytes: &[u8]) -> Result<Proof, Error> {
+        let place = self.location().name();
+        match self.has(document).await? {
+            true => Ok(Proof { place, descriptor: document.clone(), bytes: bytes.to_vec() }),
+            false => {
+                let message = format!("{place} lost {} after it was written", document.digest);
+                Err(Error::new(Class::Verification, message))
+            }
+        }
+    }
+
+    /// Points the location's tag at what was proven to be there.
+    pub(crate) async fn tag(&self, proof: &Proof) -> Result<(), Error> {
+        let location = self.location();
+        if location.name() != proof.place {
+            let message = format!("{location} was not proven: the proof is for {}", proof.place);
+            return Err(Error::new(Class::Verification, message));
+        }
+        match self {
+            // A name with only a digest has nothing to move.
+            Self::Registry { name, .. } if name.tag().is_none() => Ok(()),
+            Self::Registry { registry, name, .. } => {
+                let tagged = registry.push_tag(name, &proof.descriptor.media_type, &proof.bytes).await;
+                tagged.map(|_| ()).map_err(|error| of_registry(&error))
+            }
+            Self::Layout { writer, location, .. } => {
+                let tag = match (&location.tag, &location.digest) {
+                    (None, None) => Some("latest".to_owned()),
+                    (tag, _) => tag.clone(),
+                };
+                let (writer, entry) = (Arc::clone(writer), proof.descriptor.clone());
+                blocking(move || writer.name(tag.as_deref(), entry)).await
+            }
+        }
+    }
+
+    /// Names what refers to `subject` where the place does not do so itself.
+    pub(crate) async fn list_referrers(
+        &self,
+        subject: &Digest,
+        entries: Vec<Descriptor>,
+    ) -> Result<(), Error> {
+        match self {
+            // The client does it with each push.
+            Self::Registry { .. } => Ok(()),
+            Self::Layout { writer, cancel, .. } => {
+                let (writer, cancel) = (Arc::clone(writer), cancel.clone());
+                let index = gantry_oci::Index::new(entries);
+                let source = BytesSource::new(serde_json::to_vec(&index).expect("an index is plain data"));
+                let entry = Descriptor::new(gantry_oci::media_type::INDEX, source.digest(), source.size());
+                let tag = format!("sha256-{}", subject.hex());
+                blocking(move || {
+                    writer.put(&source, &cancel)?;
+                    writer.name(Some(&tag), entry)
+                })
+                .await
+            }
+        }
+    }
+
+    /// Completes the place, after the last tag.
+    pub(crate) async fn finish(&self) -> Result<(), Error> {
+        match self {
+            Self::Registry { .. } => Ok(()),
+            Self::Layout { writer, cancel, .. } => {
+                let (writer, cancel) = (Arc::clone(writer), cancel.clone());
+                blocking(move || writer.finish(&cancel)).await
+            }
+        }
+    }
+}
