@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gantry_release::Secret;
 
-use crate::exit;
+use crate::{command, exit};
 
 /// Builds, verifies and publishes multi-architecture container images, without a daemon.
 #[derive(Debug, Parser)]
@@ -47,6 +47,11 @@ pub(crate) enum Command {
     Build(Box<Build>),
     /// Verify that images are what they say they are, without running anything
     Verify(Verify),
+    /// Look at, copy, name and combine images in registries and OCI layouts
+    #[command(subcommand)]
+    Image(command::image::Image),
+    /// Keep copies of other people's images up to date in a registry of your own
+    Vendor(command::vendor::Vendor),
     /// Log in to a registry: try a user name and a password, and keep them where docker does
     Login(Login),
     /// Forget the credentials for a registry

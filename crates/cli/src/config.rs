@@ -64,10 +64,7 @@ pub(crate) fn verify_rules(global: &Global) -> Result<Rules, Error> {
 
 /// Our own files, the most important first.
 fn read_files(global: &Global) -> Result<Vec<(PathBuf, File)>, Error> {
-    let project = match &global.config {
-        Some(path) => Some(path.clone()),
-        None => project_file(),
-    };
+    let project = project(global);
     let user = user_directory().map(|directory| directory.join("gantry/config.toml"));
     let mut files = Vec::new();
     for path in [project, user, Some(etc().join("gantry/config.toml"))].into_iter().flatten() {
@@ -78,6 +75,11 @@ fn read_files(global: &Global) -> Result<Vec<(PathBuf, File)>, Error> {
         }
     }
     Ok(files)
+}
+
+/// The project's file: that of `--config`, or the nearest.
+pub(crate) fn project(global: &Global) -> Option<PathBuf> {
+    global.config.clone().or_else(project_file)
 }
 
 /// The nearest `gantry.toml`, not above the root of a work tree, and not above the working directory outside of one.

@@ -43,6 +43,8 @@ fn main() -> ExitCode {
         Command::Registry(RegistryCommand::Explain(explain)) => {
             runtime.block_on(command::registry::explain(&cli.global, explain))
         }
+        Command::Image(image) => runtime.block_on(command::image::run(&cli.global, image)),
+        Command::Vendor(vendor) => runtime.block_on(command::vendor::run(&cli.global, vendor)),
     });
     // A step that was stopped is waited for where it runs. Threads that unpacked or copied for a build that failed or was
     // stopped may still be at it; whoever is the last to let go of the store removes its temporary files.

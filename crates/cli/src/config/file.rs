@@ -16,7 +16,7 @@
 //! credentials = ["my-vault", "registry"]    # answers as docker's credential helpers do
 //! ```
 //!
-//! `[verify]` is drawn in `verify.rs` beside this file.
+//! `[verify]` is drawn in `verify.rs` beside this file, `[vendor]` at its command, which reads it.
 //!
 //! They are ours, so that a key nobody knows is an error, with its line and what was probably meant.
 
@@ -42,6 +42,8 @@ const ALIKE: f64 = 0.8;
 pub(super) struct File {
     registries: BTreeMap<String, Host>,
     pub(super) verify: VerifyTable,
+    #[serde(rename = "vendor")]
+    _vendor: serde::de::IgnoredAny,
 }
 
 #[derive(Debug, Default, Deserialize)]
