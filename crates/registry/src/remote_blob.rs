@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, Bytes};
 use gantry_oci::{BlobSource, Descriptor, Digest, Hasher, Reference};
-use hyper::header::{CONTENT_RANGE, HeaderValue, RANGE};
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, RANGE};
 use hyper::{Method, StatusCode};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -137,8 +137,17 @@ impl RemoteBlob {
             request.headers.insert(RANGE, range);
         }
         let mut response = self.registry.send(request).await?;
+        let number = |text: &str| text.parse::<u64>().ok();
         let mut skip = match (response.status, response.header(CONTENT_RANGE)) {
-            (StatusCode::OK, _) => *position,
+            (StatusCode::OK, _) => match response.header(CONTENT_LENGTH).and_then(number) {
+                Some(length) if length != self.blob.size => {
+                    let promised = self.blob.size;
+                    return Err(Fault::Corrupt(format!(
+                        "the registry offers {length} bytes instead of {promised}"
+                    )));
+                }
+                _ => *position,
+            },
             (StatusCode::PARTIAL_CONTENT, Some(range))
                 if range.starts_with(&format!("bytes {position}-")) =>
             {

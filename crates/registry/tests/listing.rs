@@ -254,8 +254,8 @@ async fn a_remote_blob_with_other_content_is_not_read_to_its_end() {
     let blob = RemoteBlob::new(&client, &repository, &Descriptor::new("", digest, 100_000));
     for (body, message) in [
         (vec![2; 100_000], "instead of"),
-        (vec![1; 100_001], "more than the 100000 bytes promised"),
-        (Vec::new(), "0 of 100000 bytes"),
+        (vec![1; 100_001], "offers 100001 bytes instead of 100000"),
+        (Vec::new(), "offers 0 bytes instead of 100000"),
     ] {
         registry.on_request(move |_| Some(Fault::Body(body.clone())));
         let error = read(&blob, 0).await.unwrap_err().to_string();
