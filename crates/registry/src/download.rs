@@ -46,6 +46,22 @@ impl Registry {
         Ok(self.blob_head(repository, digest).await?.is_some())
     }
 
+    /// Whether the repository has a blob of this digest and size.
+    ///
+    /// # Errors
+    /// [`Fault::Corrupt`] if it says that the blob has another size.
+    pub async fn has_blob(&self, repository: &Reference, blob: &Descriptor) -> Result<bool, RegistryError> {
+        match self.blob_head(repository, &blob.digest).await? {
+            None => Ok(false),
+            Some(BlobHead { size: Some(size) }) if size != blob.size => {
+                let fault =
+                    Fault::Corrupt(format!("the registry has {size} bytes instead of {}", blob.size));
+                Err(fault).during(|| format!("looking up blob {} in {}", blob.digest, repository.name()))
+            }
+            Some(_) => Ok(true),
+        }
+    }
+
     /// What the repository says about a blob without sending it; `None` if it does not have it.
     pub async fn blob_head(
         &self,

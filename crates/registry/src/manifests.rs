@@ -3,7 +3,7 @@
 //! Whatever digest a registry claims is compared with the bytes; bytes go through untouched in both directions.
 
 use gantry_oci::{Descriptor, Digest, Reference, media_type};
-use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use hyper::{Method, StatusCode};
 
 use crate::error::During;
@@ -24,6 +24,28 @@ pub struct Resolved {
     pub media_type: String,
     /// The document.
     pub bytes: Vec<u8>,
+}
+
+/// What a tag has to be for it to be written (RFC 9110, section 13). Few registries look; those that do not, write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precondition {
+    /// Anything.
+    None,
+    /// Not there.
+    Absent,
+    /// Still this.
+    Still(Digest),
+}
+
+impl Precondition {
+    fn header(self) -> Option<(HeaderName, HeaderValue)> {
+        let value = |text: String| HeaderValue::from_str(&text).expect("digests are ASCII");
+        match self {
+            Self::None => None,
+            Self::Absent => Some((IF_NONE_MATCH, HeaderValue::from_static("*"))),
+            Self::Still(digest) => Some((IF_MATCH, value(format!("\"{digest}\"")))),
+        }
+    }
 }
 
 impl Registry {
@@ -53,7 +75,7 @@ impl Registry {
         bytes: &[u8],
     ) -> Result<Digest, RegistryError> {
         let digest = Digest::of(bytes);
-        self.write(repository, &digest.to_string(), (media_type, bytes))
+        self.write(repository, &digest.to_string(), (media_type, bytes), Precondition::None)
             .await
             .during(|| format!("pushing manifest {digest} to {}", repository.name()))
     }
@@ -65,9 +87,22 @@ impl Registry {
         media_type: &str,
         bytes: &[u8],
     ) -> Result<Digest, RegistryError> {
+        self.push_tag_if(target, (media_type, bytes), Precondition::None).await
+    }
+
+    /// Writes a manifest or index under the reference's tag if the tag is what it has to be.
+    ///
+    /// # Errors
+    /// [`Fault::Answer`] with status 412 if the registry looked and found it otherwise.
+    pub async fn push_tag_if(
+        &self,
+        target: &Reference,
+        (media_type, bytes): (&str, &[u8]),
+        precondition: Precondition,
+    ) -> Result<Digest, RegistryError> {
         let pushed = async {
             let tag = target.tag().ok_or_else(|| Fault::Protocol("the reference has no tag".to_owned()))?;
-            self.write(target, tag, (media_type, bytes)).await
+            self.write(target, tag, (media_type, bytes), precondition).await
         };
         pushed.await.during(|| format!("pushing {target}"))
     }
@@ -144,6 +179,7 @@ impl Registry {
         repository: &Reference,
         name: &str,
         document: (&str, &[u8]),
+        precondition: Precondition,
     ) -> Result<Digest, Fault> {
         let (media_type, bytes) = document;
         let access = self.pushing(repository)?;
@@ -153,6 +189,7 @@ impl Registry {
             .parse()
             .map_err(|_| Fault::Protocol("the media type cannot stand in a header".to_owned()))?;
         request.headers.insert(CONTENT_TYPE, media_type);
+        request.headers.extend(precondition.header());
         request.body = Body::Bytes(bytes.to_vec().into());
         let response = self.send(request).await?;
         let digest = Digest::of(bytes);

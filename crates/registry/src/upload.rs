@@ -4,7 +4,9 @@ mod habits;
 mod session;
 mod transfer;
 
-use gantry_oci::{BlobSource, Reference};
+use std::io;
+
+use gantry_oci::{BlobSource, Descriptor, Digest, Reference};
 use hyper::header::CONTENT_LENGTH;
 use hyper::{Method, StatusCode};
 
@@ -45,6 +47,42 @@ impl Registry {
             .await
             .during(|| format!("pushing blob {} to {}", source.digest(), repository.name()))
     }
+
+    /// Makes sure that a repository has a blob whose bytes are not at hand: it has it, or takes it from `from`, another
+    /// repository of the same registry. False if it has to be sent.
+    pub async fn mount_blob(
+        &self,
+        repository: &Reference,
+        blob: &Descriptor,
+        from: &str,
+    ) -> Result<bool, RegistryError> {
+        let source = Elsewhere { digest: blob.digest, size: blob.size };
+        let target = Target { registry: self, repository, source: &source };
+        target
+            .ensure_without_bytes(from)
+            .await
+            .during(|| format!("mounting blob {} of {from} in {}", blob.digest, repository.name()))
+    }
+}
+
+/// A blob that is known by name only.
+struct Elsewhere {
+    digest: Digest,
+    size: u64,
+}
+
+impl BlobSource for Elsewhere {
+    fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn open(&self, _: u64) -> io::Result<Box<dyn io::Read + Send>> {
+        Err(io::Error::other("the bytes of the blob are elsewhere"))
+    }
 }
 
 /// One blob and where it goes.
@@ -81,6 +119,21 @@ impl Target<'_> {
         };
         Transfer::new(self, &access).run(session).await?;
         Ok(Uploaded::Sent(self.source.size()))
+    }
+
+    async fn ensure_without_bytes(&self, from: &str) -> Result<bool, Fault> {
+        let access = self.registry.pushing(self.repository)?;
+        if self.stored_size(&access).await? == Some(self.source.size()) {
+            return Ok(true);
+        }
+        match self.mount(from).await? {
+            Mount::Done => Ok(true),
+            Mount::Session(session) => {
+                self.abandon(&access, session).await;
+                Ok(false)
+            }
+            Mount::Refused => Ok(false),
+        }
     }
 
     /// The size of the blob that the repository has. `None` also if the registry will not say: the upload's own

@@ -2,8 +2,8 @@
 
 use std::io::{self, Read};
 
-use gantry_oci::{BlobSource, BytesSource, Digest, media_type};
-use gantry_registry::Uploaded;
+use gantry_oci::{BlobSource, BytesSource, Descriptor, Digest, media_type};
+use gantry_registry::{Precondition, Uploaded};
 use gantry_testkit::{Entry, FakeRegistry, Fault, ImageBuilder, ImageTarget};
 
 use super::client;
@@ -214,4 +214,52 @@ async fn an_empty_blob_is_a_blob() {
     let source = BytesSource::new(Vec::new());
     client().push_blob(&registry.reference("app"), &source, None).await.unwrap();
     assert!(registry.blob("app", &source.digest()).is_some());
+}
+
+#[tokio::test]
+async fn a_blob_is_mounted_without_its_bytes_or_not_at_all() {
+    let registry = FakeRegistry::start();
+    let bytes = b"a base layer".to_vec();
+    let blob = Descriptor::of(media_type::LAYER_GZIP, &bytes);
+    registry.put_blob("base", &bytes);
+    let app = registry.reference("app");
+    assert!(!client().mount_blob(&app, &blob, "elsewhere").await.unwrap());
+    assert_eq!(registry.logged("DELETE", "/uploads/").len(), 1, "the session is given back");
+    assert!(client().mount_blob(&app, &blob, "base").await.unwrap());
+    assert!(client().mount_blob(&app, &blob, "elsewhere").await.unwrap(), "it is there now");
+    assert_eq!(registry.logged("POST", "/uploads/").len(), 2);
+    assert_eq!(registry.logged("PUT", "/uploads/"), []);
+
+    assert!(client().has_blob(&app, &blob).await.unwrap());
+    assert!(!client().has_blob(&registry.reference("other"), &blob).await.unwrap());
+    let longer = Descriptor { size: blob.size + 1, ..blob };
+    let error = client().has_blob(&app, &longer).await.unwrap_err();
+    assert!(error.to_string().ends_with("the registry has 12 bytes instead of 13"), "{error}");
+}
+
+#[tokio::test]
+async fn a_tag_is_written_on_conditions() {
+    let index = br#"{"schemaVersion":2,"manifests":[]}"#;
+    let before = Digest::of("before");
+    for (precondition, headers) in [
+        (Precondition::None, [None, None]),
+        (Precondition::Absent, [None, Some("*".to_owned())]),
+        (Precondition::Still(before), [Some(format!("\"{before}\"")), None]),
+    ] {
+        let registry = FakeRegistry::start();
+        registry.on_request(move |seen| {
+            let found = ["if-match", "if-none-match"]
+                .map(|name| seen.headers.get(name).map(|value| value.to_str().unwrap().to_owned()));
+            (seen.method == "PUT").then(|| assert_eq!(found, headers));
+            None
+        });
+        let tag = registry.reference("app:1");
+        client().push_tag_if(&tag, (media_type::INDEX, index), precondition).await.unwrap();
+        assert!(registry.manifest("app", "1").is_some());
+    }
+    let registry = FakeRegistry::start();
+    registry.on_request(|_| Some(Fault::status(412)));
+    let tag = registry.reference("app:1");
+    let refused = client().push_tag_if(&tag, (media_type::INDEX, index), Precondition::Absent).await;
+    assert!(refused.unwrap_err().to_string().contains("412 Precondition Failed"));
 }
