@@ -6,7 +6,8 @@
 //! ROOT/indexes/HEX              what a layer holds, by diff id (see `indexes`)
 //! ROOT/snapshots/ID/            one unpacked layer each, in overlay's format
 //! ROOT/cache-mounts/NAME/        directories of RUN --mount=type=cache
-//! ROOT/meta.db                  SQLite: results, layers, file hashes (see `records`)
+//! ROOT/meta.db                  SQLite: steps' results, layers, file hashes (see `records`), finished images (see
+//!                               `results`), what is being published (see `journal`)
 //! ROOT/locks/NAME               advisory locks of work in progress (see `lock`)
 //! ROOT/tmp/SESSION/             everything temporary of one process (see `session`)
 //! ```
@@ -19,8 +20,10 @@ mod error;
 mod file_hashes;
 mod images;
 mod indexes;
+mod journal;
 mod lock;
 mod records;
+mod results;
 mod session;
 mod snapshots;
 mod store;
@@ -28,8 +31,10 @@ mod store;
 pub use blobs::{BlobWriter, StoredBlob};
 pub use error::StoreError;
 pub use file_hashes::{FileHashes, FileIdentity};
+pub use journal::{Publication, PublicationState};
 pub use lock::Lock;
 pub use records::{LayerBlob, StepLayer};
+pub use results::{BuiltImage, ImageBlob, ImageName, ImageResult};
 pub use session::TempDir;
 pub use snapshots::LayerId;
 pub use store::{OCI_LAYOUT, Store};

@@ -76,6 +76,8 @@ pub(crate) fn open(root: &Path) -> Result<Connection, StoreError> {
         FORMAT => {}
         _ => return Err(StoreError::Format { path: root.to_owned(), found, known: FORMAT }),
     }
+    crate::results::create_tables(&database)?;
+    crate::journal::create_tables(&database)?;
     let settled = now() - i64::try_from(SETTLED_AFTER.as_secs()).expect("minutes fit");
     database
         .execute(
@@ -87,7 +89,7 @@ pub(crate) fn open(root: &Path) -> Result<Connection, StoreError> {
 }
 
 /// Unix seconds.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
