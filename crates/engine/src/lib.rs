@@ -31,3 +31,4 @@ pub use error::{EngineError, Fault};
 pub use export::{Compression, ExportedLayer};
 pub use index::BaseUse;
 pub use solver::Solver;
+pub use solver::{Solver, TreeObserver};

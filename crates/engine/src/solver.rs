@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::future::{join, join_all};
 use gantry_llb::pb::op::Op;
-use gantry_llb::{Definition, Outcome, ProgressEvent, Source, Vertex, pb};
+use gantry_llb::{Definition, Edge, Outcome, ProgressEvent, Source, Vertex, pb};
 use gantry_oci::{BoxFuture, Digest, Platform};
 use gantry_store::LayerId;
 use tokio::sync::{OnceCell, Semaphore};
@@ -28,6 +28,9 @@ use crate::output::{ClientDirectory, Output};
 /// the limit keeps a graph of thousands of stages from starting thousands of processes.
 const MAX_RUNNING_STEPS: usize = 64;
 
+/// Hears of every tree as soon as it is there, found or made. Must not block.
+pub type TreeObserver = Arc<dyn Fn(Edge, &LayerChain) + Send + Sync>;
+
 /// Solves definitions for one command. Definitions solved by one solver share their vertices.
 pub struct Solver {
     pub(crate) engine: Engine,
@@ -38,6 +41,7 @@ pub struct Solver {
     pub(crate) work_ahead: CancellationToken,
     /// What failed first.
     failure: OnceLock<EngineError>,
+    observer: Option<TreeObserver>,
 }
 
 impl std::fmt::Debug for Solver {
@@ -66,7 +70,14 @@ impl Solver {
             running,
             work_ahead: CancellationToken::new(),
             failure: OnceLock::new(),
+            observer: None,
         }
+    }
+
+    /// The same solver, telling this observer of trees while later steps still run.
+    #[must_use]
+    pub fn observed_by(self, observer: TreeObserver) -> Self {
+        Self { observer: Some(observer), ..self }
     }
 
     /// The engine that it works in.
@@ -157,11 +168,23 @@ impl Solver {
                 match self.make(definition, vertex).await {
                     Err(Failed::Here(fault)) => Err(self.failed(vertex, fault)),
                     Err(Failed::Below(error)) => Err(error),
-                    Ok(outputs) => Ok(Arc::new(outputs)),
+                    Ok(outputs) => {
+                        self.tell_observer(digest, &outputs);
+                        Ok(Arc::new(outputs))
+                    }
                 }
             };
             cell.outputs.get_or_init(make).await.clone()
         })
+    }
+
+    fn tell_observer(&self, vertex: Digest, outputs: &[Output]) {
+        let Some(observer) = &self.observer else { return };
+        for (index, output) in (0..).zip(outputs) {
+            if let Output::Tree(chain) = output {
+                observer(Edge { vertex, index }, chain);
+            }
+        }
     }
 
     async fn make(&self, definition: &Definition, vertex: &Arc<Vertex>) -> Result<Vec<Output>, Failed> {

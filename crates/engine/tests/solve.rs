@@ -250,6 +250,33 @@ fn root_ignoring_the_cache_runs_everything() {
 }
 
 #[test]
+fn root_an_observer_hears_of_every_tree_once() {
+    let world = World::new();
+    let definition = two_stages();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&heard);
+    let observer = Arc::new(move |edge: Edge, tree: &LayerChain| {
+        hears.lock().unwrap().push((edge.vertex, tree.layers().len()));
+    });
+    let job = Job {
+        directories: BTreeMap::from([("context".to_owned(), world.context())]),
+        progress: Arc::new(Log::default()),
+        cancel: CancellationToken::new(),
+    };
+    let solver = Solver::new(world.engine(), job).observed_by(observer);
+    runtime().block_on(solver.solve(&definition)).unwrap();
+    let heard: Vec<(String, usize)> = heard
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(vertex, layers)| (definition.vertex(vertex).unwrap().name().to_owned(), *layers))
+        .collect();
+    let names = ["docker.io/library/base:latest", "first", "second", "result"];
+    let expected: Vec<_> = names.map(str::to_owned).into_iter().zip([1, 2, 3, 1]).collect();
+    assert_eq!(heard, expected);
+}
+
+#[test]
 fn root_two_solvers_of_one_store_share_the_work() {
     let world = World::new();
     let definition = two_stages();
