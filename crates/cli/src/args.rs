@@ -45,6 +45,8 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Build an image from a Dockerfile, for one or several platforms
     Build(Box<Build>),
+    /// Publish an image that was built before, or end a publish that was interrupted
+    Publish(Box<Publish>),
     /// Verify that images are what they say they are, without running anything
     Verify(Verify),
     /// Look at, copy, name and combine images in registries and OCI layouts
@@ -59,6 +61,66 @@ pub(crate) enum Command {
     /// Ask about registries
     #[command(subcommand)]
     Registry(RegistryCommand),
+}
+
+/// On which terms tags move.
+#[derive(Debug, Args)]
+pub(crate) struct TermsArgs {
+    /// When a tag that exists may be pointed at another image: always, never, or unless what it points at says that it is
+    /// newer [default: overwrite, or `tag-policy` of `[publish]` in gantry.toml]
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub(crate) tag_policy: Option<PolicyArg>,
+    /// What a tag (every tag, without a name) has to point at for it to be written; `absent` if it must not exist
+    #[arg(long, value_name = "[NAME=]sha256:…|absent")]
+    pub(crate) expect_digest: Vec<String>,
+    /// Command for `sh -c` that signs what was verified, before any tag moves; it finds GANTRY_REF, GANTRY_DIGEST,
+    /// GANTRY_REPOSITORY, GANTRY_TAGS and GANTRY_PLATFORMS in its environment, and no tag moves if it fails
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) sign_cmd: Option<String>,
+}
+
+/// When a tag may be pointed at another image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PolicyArg {
+    /// Always
+    Overwrite,
+    /// Never, once it exists
+    Immutable,
+    /// Unless the image that it points at has a newer revision or creation
+    Forward,
+}
+
+/// Flags of `gantry publish`.
+#[derive(Debug, Args)]
+#[command(override_usage = "gantry publish [OPTIONS] <RESULT>\n       gantry publish --list")]
+pub(crate) struct Publish {
+    /// The result: its digest, the beginning of that (4 digits or more), a name that it was built under, or a metadata
+    /// file
+    #[arg(value_name = "RESULT", required_unless_present = "list")]
+    pub(crate) result: Option<String>,
+    /// Name to publish it under [default: those of the build, or of the publish that was interrupted]
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) tag: Vec<String>,
+    #[command(flatten)]
+    pub(crate) terms: TermsArgs,
+    /// Forget that publishing this result was interrupted, and publish nothing
+    #[arg(long, conflicts_with_all = ["list", "tag", "metadata_file", "iidfile"])]
+    pub(crate) forget: bool,
+    /// Show what can be published, the newest first, and what was interrupted
+    #[arg(long, conflicts_with_all = ["result", "tag", "metadata_file", "iidfile"])]
+    pub(crate) list: bool,
+    /// Write digests of the result to this file, as JSON
+    #[arg(long, value_name = "PATH")]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Write the image's id to this file
+    #[arg(long, value_name = "PATH")]
+    pub(crate) iidfile: Option<PathBuf>,
+    /// How to show progress
+    #[arg(long, value_enum, default_value_t = ProgressMode::Auto, env = "BUILDKIT_PROGRESS")]
+    pub(crate) progress: ProgressMode,
+    /// Show no progress, and print the image's digest
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
 }
 
 /// Flags of `gantry login`.
@@ -139,11 +201,18 @@ pub(crate) struct Build {
     /// Label of the image
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) label: Vec<String>,
+    /// Annotation of the image: `[TYPE[PLATFORM],…:]KEY=VALUE`, where a type is `manifest` (the default),
+    /// `manifest-descriptor`, `index` or `index-descriptor`
+    #[arg(long, value_name = "ANNOTATION")]
+    pub(crate) annotation: Vec<String>,
+    #[command(flatten)]
+    pub(crate) terms: TermsArgs,
     /// Push the image under its names: short for --output type=registry
     #[arg(long)]
     pub(crate) push: bool,
-    /// What to do with the result: `type=oci|docker|tar|local|image|registry`, with `dest=PATH`, `name=NAME` and
-    /// `push=true` after commas; a bare path is short for type=local,dest=PATH, and `-` for type=tar,dest=-
+    /// What to do with the result: `type=oci|docker|tar|local|image|registry`, with `dest=PATH`, `name=NAME`, `push=true`,
+    /// `push-by-digest=true` and `annotation.KEY=VALUE` after commas; a bare path is short for type=local,dest=PATH, and
+    /// `-` for type=tar,dest=-
     #[arg(short, long, value_name = "SPEC")]
     pub(crate) output: Vec<String>,
     /// Run every step, whatever earlier builds left

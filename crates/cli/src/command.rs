@@ -4,6 +4,7 @@ pub(crate) mod build;
 pub(crate) mod image;
 pub(crate) mod login;
 pub(crate) mod logout;
+pub(crate) mod publish;
 pub(crate) mod registry;
 pub(crate) mod vendor;
 pub(crate) mod verify;

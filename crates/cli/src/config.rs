@@ -12,12 +12,13 @@
 mod credentials;
 mod file;
 mod flags;
+mod publish;
 mod verify;
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-use gantry_release::{Class, Error, MachineFiles, Proxies, RegistrySettings, Rules, Settings};
+use gantry_release::{Class, Error, MachineFiles, Proxies, RegistrySettings, Rules, Settings, Terms};
 
 use self::file::File;
 use crate::args::Global;
@@ -27,7 +28,7 @@ const ETC_VARIABLE: &str = "GANTRY_ETC";
 
 /// The settings from flags, environment and files.
 pub(crate) fn settings(global: &Global) -> Result<Settings, Error> {
-    Ok(Settings { root: root(global)?, registries: registries(global)? })
+    Ok(Settings { root: root(global)?, registries: registries(global)?, terms: publish_terms(global)? })
 }
 
 /// The part of the settings that commands without a store need.
@@ -60,6 +61,12 @@ pub(crate) fn registries(global: &Global) -> Result<RegistrySettings, Error> {
 pub(crate) fn verify_rules(global: &Global) -> Result<Rules, Error> {
     let tables = read_files(global)?.into_iter().map(|(_, file)| file.verify);
     Ok(tables.reduce(verify::VerifyTable::or).unwrap_or_default().rules())
+}
+
+/// On which terms tags move where no flag says it, from all files.
+fn publish_terms(global: &Global) -> Result<Terms, Error> {
+    let tables = read_files(global)?.into_iter().map(|(_, file)| file.publish);
+    Ok(tables.reduce(publish::PublishTable::or).unwrap_or_default().terms())
 }
 
 /// Our own files, the most important first.

@@ -2,6 +2,7 @@
 //!
 //! The one place that prints, reads the environment and configuration files, and ends the process.
 
+mod annotation_spec;
 mod args;
 mod command;
 mod config;
@@ -11,6 +12,7 @@ mod metadata;
 mod output_spec;
 mod progress;
 mod signals;
+mod terms;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
     };
     let outcome = on_deep_stack(|| match &cli.command {
         Command::Build(build) => runtime.block_on(command::build::run(&cli.global, build)),
+        Command::Publish(publish) => runtime.block_on(command::publish::run(&cli.global, publish)),
         Command::Verify(verify) => runtime.block_on(command::verify::run(&cli.global, verify)),
         Command::Login(login) => runtime.block_on(command::login::run(&cli.global, login)),
         Command::Logout(logout) => runtime.block_on(command::logout::run(&cli.global, logout)),

@@ -11,32 +11,35 @@
 
 use std::path::Path;
 
-use gantry_oci::Reference;
 use gantry_release::{BuildReport, Class, Error, write_file};
 use serde_json::{Map, Value, json};
 
-/// Writes the metadata file.
-pub(crate) fn write(path: &Path, report: &BuildReport, names: &[Reference]) -> Result<(), Error> {
-    let mut text = serde_json::to_string_pretty(&document(report, names)).expect("metadata is plain data");
-    text.push('\n');
-    replace(path, &text)
+/// Writes the files that were asked for.
+pub(crate) fn record(
+    metadata_file: Option<&Path>,
+    iidfile: Option<&Path>,
+    report: &BuildReport,
+) -> Result<(), Error> {
+    if let Some(path) = metadata_file {
+        let mut text = serde_json::to_string_pretty(&document(report)).expect("metadata is plain data");
+        text.push('\n');
+        replace(path, &text)?;
+    }
+    if let Some(path) = iidfile {
+        replace(path, &report.image_id().to_string())?;
+    }
+    Ok(())
 }
 
-/// Writes the image's id.
-pub(crate) fn write_image_id(path: &Path, report: &BuildReport) -> Result<(), Error> {
-    replace(path, &report.image_id().to_string())
-}
-
-fn document(report: &BuildReport, names: &[Reference]) -> Value {
+fn document(report: &BuildReport) -> Value {
     let mut document = Map::new();
     if let [one] = report.platforms.as_slice() {
         document.insert("containerimage.config.digest".to_owned(), json!(one.config.digest));
     }
     document.insert("containerimage.descriptor".to_owned(), json!(report.root));
     document.insert("containerimage.digest".to_owned(), json!(report.root.digest));
-    if !names.is_empty() {
-        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
-        document.insert("image.name".to_owned(), json!(names.join(",")));
+    if !report.names.is_empty() {
+        document.insert("image.name".to_owned(), json!(report.names.join(",")));
     }
     let mut platforms = Map::new();
     for platform in &report.platforms {

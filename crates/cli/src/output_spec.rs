@@ -4,16 +4,26 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use gantry_oci::Reference;
-use gantry_release::{Destination, Error, Output};
+use gantry_release::{Annotation, Destination, Error, Naming, Output};
 
+use crate::annotation_spec;
 use crate::failure::usage;
 
+/// A parsed value.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Spec {
+    pub(crate) output: Output,
+    /// `annotation…=` fields.
+    pub(crate) annotations: Vec<Annotation>,
+}
+
 /// Parses one value.
-pub(crate) fn parse(spec: &str) -> Result<Output, Error> {
+pub(crate) fn parse(spec: &str) -> Result<Spec, Error> {
     let fields = fields(spec)?;
+    let plain = |output| Ok(Spec { output, annotations: Vec::new() });
     match fields.as_slice() {
-        [path] if path == "-" => return Ok(Output::Tar(Destination::Stdout)),
-        [path] if !path.contains('=') => return Ok(Output::Local(PathBuf::from(path))),
+        [path] if path == "-" => return plain(Output::Tar(Destination::Stdout)),
+        [path] if !path.contains('=') => return plain(Output::Local(PathBuf::from(path))),
         _ => {}
     }
     let mut parsed = Fields::default();
@@ -23,7 +33,7 @@ pub(crate) fn parse(spec: &str) -> Result<Output, Error> {
             .ok_or_else(|| usage(format!("`{field}` in --output {spec}: a field is key=value")))?;
         parsed.set(key.trim(), value).map_err(|message| usage(format!("--output {spec}: {message}")))?;
     }
-    parsed.output().map_err(|message| usage(format!("--output {spec}: {message}")))
+    parsed.spec().map_err(|message| usage(format!("--output {spec}: {message}")))
 }
 
 fn fields(spec: &str) -> Result<Vec<String>, Error> {
@@ -31,7 +41,19 @@ fn fields(spec: &str) -> Result<Vec<String>, Error> {
     let record = reader.records().next();
     let record = record.ok_or_else(|| usage("--output is empty"))?;
     let record = record.map_err(|error| usage(format!("--output {spec}: {error}")))?;
-    Ok(record.iter().map(str::to_owned).collect())
+    let mut fields: Vec<String> = Vec::new();
+    for field in &record {
+        // `name=a\\,b` is one field, as `"name=a,b"` is.
+        match fields.last_mut().filter(|last| last.ends_with('\\')) {
+            Some(last) => {
+                last.pop();
+                last.push(',');
+                last.push_str(field);
+            }
+            None => fields.push(field.to_owned()),
+        }
+    }
+    Ok(fields)
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +62,12 @@ struct Fields {
     dest: Option<String>,
     names: Vec<Reference>,
     push: bool,
+    by_digest: bool,
+    canonical: bool,
+    /// A name that has a tag of its own.
+    tagged: Option<String>,
     tar: Option<bool>,
+    annotations: Vec<Annotation>,
 }
 
 impl Fields {
@@ -50,14 +77,33 @@ impl Fields {
             "dest" => self.dest = Some(value.to_owned()),
             "name" => {
                 for name in value.split(',').filter(|name| !name.is_empty()) {
-                    self.names.push(name.trim().parse().map_err(|error| format!("{error}"))?);
+                    let name = name.trim();
+                    self.names.push(name.parse().map_err(|error| format!("{error}"))?);
+                    let last = name.rsplit('/').next().unwrap_or_default();
+                    if last.contains([':', '@']) {
+                        self.tagged = Some(name.to_owned());
+                    }
                 }
             }
             "push" => self.push = boolean(key, value)?,
+            "push-by-digest" => self.by_digest = boolean(key, value)?,
+            "name-canonical" => self.canonical = boolean(key, value)?,
             "tar" => self.tar = Some(boolean(key, value)?),
+            other if let Some(annotation) = annotation_spec::parse_field(other, value) => {
+                self.annotations.push(annotation?);
+            }
             other => return Err(format!("`{other}` is not a field that gantry knows")),
         }
         Ok(())
+    }
+
+    fn spec(mut self) -> Result<Spec, String> {
+        let annotations = std::mem::take(&mut self.annotations);
+        let is_files = matches!(self.kind.as_deref(), Some("tar" | "local"));
+        if is_files && !annotations.is_empty() {
+            return Err("annotations do not go with files".to_owned());
+        }
+        Ok(Spec { output: self.output()?, annotations })
     }
 
     fn output(self) -> Result<Output, String> {
@@ -65,10 +111,21 @@ impl Fields {
         if self.tar.is_some() && kind != "oci" {
             return Err(format!("tar= does not go with type={kind}"));
         }
+        if (self.by_digest || self.canonical) && !matches!(kind, "image" | "registry") {
+            return Err(format!("push-by-digest= and name-canonical= do not go with type={kind}"));
+        }
+        let pushes = kind == "registry" || (kind == "image" && self.push);
+        if let Some(name) = self.tagged.as_ref().filter(|_| self.by_digest) {
+            return Err(format!("`{name}` has a tag, and a push by digest writes none"));
+        }
         match kind {
-            "registry" => Ok(Output::Push(self.names)),
-            "image" if self.push => Ok(Output::Push(self.names)),
-            "image" => Ok(Output::Keep(self.names)),
+            "registry" | "image" if pushes && self.by_digest => Ok(Output::PushByDigest(self.names)),
+            "registry" | "image" if pushes => Ok(Output::Push(self.names)),
+            "image" if self.by_digest => Err("push-by-digest= does not go without push=true".to_owned()),
+            "image" => {
+                let naming = if self.canonical { Naming::WithDigest } else { Naming::AsGiven };
+                Ok(Output::Keep(self.names, naming))
+            }
             _ if self.push => Err(format!("push= does not go with type={kind}")),
             "tar" | "local" if !self.names.is_empty() => Err(format!("name= does not go with type={kind}")),
             "oci" if self.tar == Some(false) => Ok(Output::OciDirectory(self.path()?, self.names)),
@@ -124,11 +181,28 @@ mod tests {
             ("type=oci,dest=x,name=r.io/a:1", Output::OciArchive(file("x"), vec![name("r.io/a:1")])),
             ("out", Output::Local("out".into())),
             ("type=image,name=r.io/a:1,push=true", Output::Push(vec![name("r.io/a:1")])),
-            ("type=image,\"name=r.io/a:1,r.io/b\"", Output::Keep(vec![name("r.io/a:1"), name("r.io/b")])),
+            (
+                "type=image,\"name=r.io/a:1,r.io/b\"",
+                Output::Keep(vec![name("r.io/a:1"), name("r.io/b")], Naming::AsGiven),
+            ),
+            (
+                "type=image,name=r.io/a:1\\,r.io/b,name-canonical=true",
+                Output::Keep(vec![name("r.io/a:1"), name("r.io/b")], Naming::WithDigest),
+            ),
+            (
+                "type=image,push-by-digest=true,name-canonical=true,push=true,name=r.io:5000/a",
+                Output::PushByDigest(vec![name("r.io:5000/a")]),
+            ),
             ("type=registry", Output::Push(vec![])),
         ] {
-            assert_eq!(parse(spec).unwrap(), output, "{spec}");
+            let parsed = parse(spec).unwrap();
+            assert_eq!((parsed.output, parsed.annotations), (output, vec![]), "{spec}");
         }
+        let annotated = parse("type=oci,dest=x,annotation.a=b,annotation-index.c=d,e").unwrap_err();
+        assert!(annotated.to_string().contains("a field is key=value"), "{annotated}");
+        let annotated = parse("type=oci,dest=x,annotation.a=b,\"annotation-index.c=d,e\"").unwrap();
+        let values: Vec<_> = annotated.annotations.iter().map(|one| one.value.as_str()).collect();
+        assert_eq!(values, ["b", "d,e"]);
     }
 
     #[test]
@@ -142,6 +216,11 @@ mod tests {
             ("type=tar,dest=x,name=a", "does not go with"),
             ("type=tar,dest=x,colour=red", "not a field"),
             ("type=image,push=maybe", "true or false"),
+            ("type=image,push-by-digest=true,name=r.io/a", "without push=true"),
+            ("type=registry,push-by-digest=true,name=r.io/a:1", "has a tag"),
+            ("type=oci,dest=x,push-by-digest=true", "do not go with"),
+            ("type=local,dest=x,annotation.a=b", "do not go with files"),
+            ("type=image,annotation-config.a=b", "not a type of annotation"),
             ("type=image,name=UPPER", "not an image reference"),
         ] {
             let error = parse(spec).unwrap_err().to_string();

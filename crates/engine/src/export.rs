@@ -40,12 +40,21 @@ impl Engine {
         compression: Compression,
     ) -> Result<Vec<ExportedLayer>, EngineError> {
         let layers = chain.layers().iter().map(|layer| self.export_layer(layer, compression));
-        futures_util::future::try_join_all(layers).await.map_err(Fault::anywhere)
+        futures_util::future::try_join_all(layers).await
     }
 
-    /// Makes sure that a layer's blob is in the store.
-    pub async fn fetch_layer(&self, layer: &LayerBlob) -> Result<(), EngineError> {
-        self.fetch_blob(layer).await.map_err(Fault::anywhere)
+    /// One layer of a chain, like [`Engine::export`].
+    pub async fn export_layer(
+        &self,
+        layer: &LayerId,
+        compression: Compression,
+    ) -> Result<ExportedLayer, EngineError> {
+        self.make_blob(layer, compression).await.map_err(Fault::anywhere)
+    }
+
+    /// Makes sure that a base layer's blob is in the store. `origin` is where it can be read, `host/repository`.
+    pub async fn fetch_layer(&self, layer: &Descriptor, origin: &str) -> Result<(), EngineError> {
+        self.fetch_blob(layer, origin).await.map_err(Fault::anywhere)
     }
 
     /// Calls `work` with the directory of the whole tree, mounted read-only for the duration of the call and visible
@@ -76,7 +85,7 @@ impl Engine {
         copied.await?.map_err(Fault::anywhere)
     }
 
-    async fn export_layer(&self, layer: &LayerId, compression: Compression) -> Result<ExportedLayer, Fault> {
+    async fn make_blob(&self, layer: &LayerId, compression: Compression) -> Result<ExportedLayer, Fault> {
         let name = format!("{compression:?}");
         let made = self.store.step_layer(layer)?;
         let created = made.as_ref().map(|made| made.created);

@@ -59,7 +59,8 @@ impl Engine {
             let (arrived, arrival) = oneshot::channel();
             arrivals.push((position, arrival));
             fetches.push(async move {
-                self.fetch_blob(&self.layer_record(layer)?).await?;
+                let record = self.layer_record(layer)?;
+                self.fetch_blob(&record.descriptor, record.origin.as_deref().unwrap_or_default()).await?;
                 // If nobody waits any more, unpacking has failed and says so.
                 let _ = arrived.send(());
                 Ok(())
@@ -109,12 +110,11 @@ impl Engine {
     }
 
     /// Makes sure that a base layer's blob is in the store.
-    pub(crate) async fn fetch_blob(&self, blob: &LayerBlob) -> Result<(), Fault> {
-        let digest = blob.descriptor.digest;
+    pub(crate) async fn fetch_blob(&self, blob: &Descriptor, origin: &str) -> Result<(), Fault> {
+        let digest = blob.digest;
         if self.store.has_blob(&digest) {
             return Ok(());
         }
-        let origin = blob.origin.as_deref().unwrap_or_default();
         let reference: Reference = origin
             .parse()
             .map_err(|_| Fault::Graph(format!("blob {digest} has no origin to fetch it from")))?;
@@ -125,8 +125,8 @@ impl Engine {
             return Ok(());
         }
         let mut writer = self.store.blob_writer()?;
-        self.images.fetch(&reference, &blob.descriptor, &mut writer).await?;
-        let size = blob.descriptor.size;
+        self.images.fetch(&reference, blob, &mut writer).await?;
+        let size = blob.size;
         tokio::task::block_in_place(|| writer.commit_expected(digest, size))?;
         Ok(())
     }

@@ -59,7 +59,7 @@ impl Engine {
         if let Some(index) = known_index(&self.store, layer)? {
             return Ok(index);
         }
-        self.fetch_blob(layer).await?;
+        self.fetch_blob(&layer.descriptor, layer.origin.as_deref().unwrap_or_default()).await?;
         let (store, layer) = (Arc::clone(&self.store), layer.clone());
         blocking(move || {
             let _lock = store.lock(&format!("index-{}", layer.diff_id.hex()))?;

@@ -30,5 +30,4 @@ pub use engine::{Engine, Job};
 pub use error::{EngineError, Fault};
 pub use export::{Compression, ExportedLayer};
 pub use index::BaseUse;
-pub use solver::Solver;
 pub use solver::{Solver, TreeObserver};

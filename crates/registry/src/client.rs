@@ -89,6 +89,11 @@ impl Registry {
         }
     }
 
+    /// A client of the same configuration that knows no token, no connection and no answer yet.
+    pub fn afresh(&self) -> Self {
+        Self::new(self.shared.config.clone())
+    }
+
     /// A client that knows the same of all hosts, and shows these credentials.
     pub(crate) fn showing(&self, credentials: Arc<dyn Credentials>) -> Self {
         Self::new(RegistryConfig { credentials, ..self.shared.config.clone() })

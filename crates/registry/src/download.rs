@@ -54,8 +54,7 @@ impl Registry {
         match self.blob_head(repository, &blob.digest).await? {
             None => Ok(false),
             Some(BlobHead { size: Some(size) }) if size != blob.size => {
-                let fault =
-                    Fault::Corrupt(format!("the registry has {size} bytes instead of {}", blob.size));
+                let fault = Fault::Corrupt(format!("the registry has {size} bytes instead of {}", blob.size));
                 Err(fault).during(|| format!("looking up blob {} in {}", blob.digest, repository.name()))
             }
             Some(_) => Ok(true),

@@ -1,9 +1,12 @@
 //! Images out of layers: config, manifest and index, as bytes in the store.
 
+use std::collections::BTreeMap;
+
 use gantry_engine::ExportedLayer;
 use gantry_oci::{Descriptor, History, ImageConfig, Index, Manifest, Platform, media_type};
 use gantry_store::Store;
 
+use crate::annotation::{self, Annotation, AnnotationLevel};
 use crate::error::Error;
 use crate::report::{LayerReport, PlatformReport};
 
@@ -16,16 +19,22 @@ pub(crate) struct Parts {
     pub(crate) epoch: Option<i64>,
     /// The layers, bottom first.
     pub(crate) layers: Vec<ExportedLayer>,
+    /// Annotations of the manifest.
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// Annotations of its descriptor.
+    pub(crate) descriptor_annotations: BTreeMap<String, String>,
 }
 
 /// Writes the config and the manifest of one platform.
 pub(crate) fn image(store: &Store, platform: &Platform, parts: Parts) -> Result<PlatformReport, Error> {
-    let Parts { mut config, epoch, layers } = parts;
+    let Parts { mut config, epoch, layers, annotations, descriptor_annotations } = parts;
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.blob.diff_id).collect();
     complete_history(&mut config, epoch, &layers);
     let config = store_json(store, media_type::CONFIG, &config)?;
     let blobs = layers.iter().map(|layer| oci_descriptor(&layer.blob.descriptor));
-    let manifest = store_json(store, media_type::MANIFEST, &Manifest::new(config.clone(), blobs.collect()))?;
+    let manifest = Manifest { annotations, ..Manifest::new(config.clone(), blobs.collect()) };
+    let mut manifest = store_json(store, media_type::MANIFEST, &manifest)?;
+    manifest.annotations = descriptor_annotations;
     let layers = layers.into_iter().map(|layer| LayerReport {
         descriptor: oci_descriptor(&layer.blob.descriptor),
         diff_id: layer.blob.diff_id,
@@ -35,9 +44,17 @@ pub(crate) fn image(store: &Store, platform: &Platform, parts: Parts) -> Result<
 }
 
 /// Writes the index over several platforms.
-pub(crate) fn index(store: &Store, platforms: &[PlatformReport]) -> Result<Descriptor, Error> {
+pub(crate) fn index(
+    store: &Store,
+    platforms: &[PlatformReport],
+    annotations: &[Annotation],
+) -> Result<Descriptor, Error> {
     let manifests = platforms.iter().map(|platform| platform.manifest.clone()).collect();
-    store_json(store, media_type::INDEX, &Index::new(manifests))
+    let at = |level| annotation::at(annotations, level, None);
+    let index = Index { annotations: at(AnnotationLevel::Index), ..Index::new(manifests) };
+    let mut index = store_json(store, media_type::INDEX, &index)?;
+    index.annotations = at(AnnotationLevel::IndexDescriptor);
+    Ok(index)
 }
 
 fn store_json(

@@ -4,14 +4,18 @@
 //! of the one that failed is reported.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use futures_util::future::FusedFuture;
 use gantry_dockerfile::Converted;
-use gantry_engine::{Compression, EngineError, ExportedLayer, Fault, Job, LayerChain, Solver};
+use gantry_engine::{Compression, EngineError, ExportedLayer, Fault, Job, LayerChain, Solver, TreeObserver};
 use gantry_llb::{Definition, Progress, ProgressEvent};
 use gantry_oci::{Descriptor, Platform};
 use tokio_util::sync::CancellationToken;
 
+use crate::annotation::{self, AnnotationLevel};
 use crate::assemble::{self, Parts};
 use crate::context::{self, Input};
 use crate::error::{Class, Error, Excerpt};
@@ -19,9 +23,11 @@ use crate::events::{Event, Events, Step};
 use crate::gantry::Gantry;
 use crate::output::{self, Delivery};
 use crate::plan::{self, plan};
+use crate::publish::EarlyUploads;
 use crate::report::{BuildReport, PlatformReport};
 use crate::request::BuildRequest;
-use crate::verify::{self, VerifyPolicy};
+use crate::results;
+use crate::verify;
 
 /// The name by which the graph knows the build context.
 const CONTEXT: &str = "context";
@@ -42,6 +48,8 @@ pub(crate) struct Built {
 pub(crate) struct Image {
     /// The index, or the manifest if it is for one platform.
     pub(crate) root: Descriptor,
+    /// Manifests that have it, or a part of it, as their subject.
+    pub(crate) referrers: Vec<Descriptor>,
     /// In the order of the request.
     pub(crate) platforms: Vec<Built>,
 }
@@ -70,13 +78,18 @@ pub async fn build(
     if asked == Asked::Nothing {
         plans.iter_mut().for_each(plan::take_platform_of_base);
     }
-    let image = solve_all(gantry, &input, plans, &request.verify, &events, &cancel).await?;
+    let work = Work { gantry, request: &request, input: &input, events: &events, cancel: &cancel };
+    let image = work.solve_and_upload(plans).await?;
     events.event(Event::Built { digest: image.root.digest });
     verify::check_built(gantry, &image, &request, events.as_ref(), &cancel).await?;
+    let names = output::names(&request, image.root.digest);
+    let outputs = request.outputs.iter().map(output::describe).collect();
+    results::record(gantry.store(), &image, &names, outputs)?;
     let delivery = Delivery { gantry, image: &image, events: events.as_ref(), cancel: &cancel };
     delivery.write_all(&request).await?;
     let platforms = image.platforms.into_iter().map(|built| built.report).collect();
-    Ok(BuildReport { root: image.root, platforms })
+    let names = names.iter().map(output::shown_name).collect();
+    Ok(BuildReport { root: image.root, platforms, names })
 }
 
 /// What the user said about platforms.
@@ -98,6 +111,9 @@ fn check(request: &BuildRequest) -> Result<(), Error> {
             return Err(Error::new(Class::Usage, message));
         }
     }
+    annotation::check(&request.annotations, &request.platforms)?;
+    let pushed: Vec<_> = output::push_targets(request).iter().map(|to| to.reference().clone()).collect();
+    request.terms.check(&pushed)?;
     output::check(request)
 }
 
@@ -131,46 +147,116 @@ async fn plans(
     Ok(plans)
 }
 
-/// Builds all platforms at once and assembles the image.
-async fn solve_all(
-    gantry: &Gantry,
-    input: &Input,
-    plans: Vec<(Platform, Converted)>,
-    policy: &VerifyPolicy,
-    events: &Arc<dyn Events>,
-    cancel: &CancellationToken,
-) -> Result<Image, Error> {
-    for (_, converted) in &plans {
-        let checked = gantry.engine.preflight(&converted.definition);
-        checked.map_err(|error| located(error, input, &converted.definition))?;
-    }
-    verify::check_bases(gantry, input, &plans, policy, events.as_ref(), cancel).await?;
-    // Stopping the siblings of a failed platform must not look like the user's own wish to stop.
-    let stop = cancel.child_token();
-    let job = Job {
-        directories: BTreeMap::from([(CONTEXT.to_owned(), input.context.clone())]),
-        progress: Arc::new(Relay(Arc::clone(events))),
-        cancel: stop.clone(),
-    };
-    let solver = Solver::new(gantry.engine.clone(), job);
-    let builds = plans.into_iter().map(|(platform, converted)| {
-        let (solver, stop) = (&solver, &stop);
-        async move {
-            let built = solve(gantry, (solver, stop), input, platform, converted).await;
-            if built.is_err() {
-                stop.cancel();
-            }
-            built
+/// What the parts of one build share.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    gantry: &'a Gantry,
+    request: &'a BuildRequest,
+    input: &'a Input,
+    events: &'a Arc<dyn Events>,
+    cancel: &'a CancellationToken,
+}
+
+impl Work<'_> {
+    /// Builds, and uploads what is ready while it builds if the result is to be pushed.
+    async fn solve_and_upload(&self, plans: Vec<(Platform, Converted)>) -> Result<Image, Error> {
+        let pushed: Vec<_> =
+            output::push_targets(self.request).iter().map(|to| to.reference().clone()).collect();
+        if pushed.is_empty() {
+            return self.solve_all(plans, None).await;
         }
-    });
-    let results = futures_util::future::join_all(builds).await;
-    let platforms = first_failure(results)?;
-    let reports: Vec<_> = platforms.iter().map(|built| built.report.clone()).collect();
-    let root = match reports.as_slice() {
-        [one] => Descriptor { platform: None, ..one.manifest.clone() },
-        several => assemble::index(gantry.store(), several)?,
-    };
-    Ok(Image { root, platforms })
+        let (observer, early) = EarlyUploads::of(plans.iter().map(|(_, plan)| &plan.definition));
+        let mut uploads =
+            pin!(early.run(self.gantry, &pushed, Compression::default(), self.events.as_ref()).fuse());
+        let mut build = pin!(self.solve_all(plans, Some(observer)));
+        let image = loop {
+            tokio::select! {
+                // A build that fails drops its uploads.
+                image = &mut build => break image?,
+                () = &mut uploads, if !uploads.is_terminated() => {}
+            }
+        };
+        if !uploads.is_terminated() {
+            tokio::select! {
+                () = uploads => {}
+                () = self.cancel.cancelled() => {
+                    return Err(Error::new(Class::Cancelled, "stopped while uploading layers"));
+                }
+            }
+        }
+        Ok(image)
+    }
+
+    /// Builds all platforms at once and assembles the image.
+    async fn solve_all(
+        &self,
+        plans: Vec<(Platform, Converted)>,
+        observer: Option<TreeObserver>,
+    ) -> Result<Image, Error> {
+        for (_, converted) in &plans {
+            let checked = self.gantry.engine.preflight(&converted.definition);
+            checked.map_err(|error| located(error, self.input, &converted.definition))?;
+        }
+        let policy = &self.request.verify;
+        verify::check_bases(self.gantry, self.input, &plans, policy, self.events.as_ref(), self.cancel)
+            .await?;
+        // Stopping the siblings of a failed platform must not look like the user's own wish to stop.
+        let stop = self.cancel.child_token();
+        let job = Job {
+            directories: BTreeMap::from([(CONTEXT.to_owned(), self.input.context.clone())]),
+            progress: Arc::new(Relay(Arc::clone(self.events))),
+            cancel: stop.clone(),
+        };
+        let mut solver = Solver::new(self.gantry.engine.clone(), job);
+        if let Some(observer) = observer {
+            solver = solver.observed_by(observer);
+        }
+        let builds = plans.into_iter().map(|(platform, converted)| {
+            let (solver, stop) = (&solver, &stop);
+            async move {
+                let built = self.solve(solver, stop, platform, converted).await;
+                if built.is_err() {
+                    stop.cancel();
+                }
+                built
+            }
+        });
+        let results = futures_util::future::join_all(builds).await;
+        let platforms = first_failure(results)?;
+        let reports: Vec<_> = platforms.iter().map(|built| built.report.clone()).collect();
+        let root = match reports.as_slice() {
+            [one] => Descriptor { platform: None, ..one.manifest.clone() },
+            several => assemble::index(self.gantry.store(), several, &self.request.annotations)?,
+        };
+        Ok(Image { root, referrers: Vec::new(), platforms })
+    }
+
+    async fn solve(
+        &self,
+        solver: &Solver,
+        stop: &CancellationToken,
+        platform: Platform,
+        converted: Converted,
+    ) -> Result<Built, Error> {
+        let definition = &converted.definition;
+        let chain = solver.solve(definition).await.map_err(|error| located(error, self.input, definition))?;
+        let layers = tokio::select! {
+            layers = self.gantry.engine.export(&chain, Compression::default()) => layers?,
+            () = stop.cancelled() => {
+                return Err(Error::new(Class::Cancelled, "stopped while compressing layers"));
+            }
+        };
+        let at = |level| annotation::at(&self.request.annotations, level, Some(&platform));
+        let parts = Parts {
+            config: converted.config,
+            epoch: converted.epoch,
+            layers: layers.clone(),
+            annotations: at(AnnotationLevel::Manifest),
+            descriptor_annotations: at(AnnotationLevel::ManifestDescriptor),
+        };
+        let report = assemble::image(self.gantry.store(), &platform, parts)?;
+        Ok(Built { report, layers, chain })
+    }
 }
 
 /// All results, or the error that made the others stop.
@@ -185,24 +271,6 @@ fn first_failure<T>(results: Vec<Result<T, Error>>) -> Result<Vec<T>, Error> {
         }
     }
     cancelled.map_or(Ok(built), Err)
-}
-
-async fn solve(
-    gantry: &Gantry,
-    (solver, stop): (&Solver, &CancellationToken),
-    input: &Input,
-    platform: Platform,
-    converted: Converted,
-) -> Result<Built, Error> {
-    let definition = &converted.definition;
-    let chain = solver.solve(definition).await.map_err(|error| located(error, input, definition))?;
-    let layers = tokio::select! {
-        layers = gantry.engine.export(&chain, Compression::default()) => layers?,
-        () = stop.cancelled() => return Err(Error::new(Class::Cancelled, "stopped while compressing layers")),
-    };
-    let parts = Parts { config: converted.config, epoch: converted.epoch, layers: layers.clone() };
-    let report = assemble::image(gantry.store(), &platform, parts)?;
-    Ok(Built { report, layers, chain })
 }
 
 /// The error with the lines of the Dockerfile that its vertex comes from.

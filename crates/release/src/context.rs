@@ -120,6 +120,8 @@ mod tests {
             labels: Default::default(),
             tags: Vec::new(),
             outputs: Vec::new(),
+            annotations: Vec::new(),
+            terms: Default::default(),
             cache: CacheUse::Use,
             pull: false,
             verify: Default::default(),

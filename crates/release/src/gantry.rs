@@ -1,5 +1,6 @@
 //! The surroundings of a command: the store, the registries, the sandbox.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use gantry_sandbox::Sandbox;
 use gantry_store::Store;
 
 use crate::error::Error;
+use crate::publish::Terms;
 use crate::registries::{Registries, RegistrySettings};
 
 /// What the caller found in flags, environment and files.
@@ -18,6 +20,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// What is known of registries.
     pub registries: RegistrySettings,
+    /// On which terms tags move where a command does not say it.
+    pub terms: Terms,
 }
 
 /// Opened surroundings. One per command.
@@ -26,16 +30,35 @@ pub struct Gantry {
     pub(crate) engine: Engine,
     pub(crate) registry: Registry,
     pub(crate) registries: Registries,
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    terms: Terms,
 }
 
 impl Gantry {
     /// Opens the store, which removes what dead processes left in it. Touches no network.
     pub fn open(settings: Settings) -> Result<Self, Error> {
         let store = Arc::new(Store::open(&settings.root)?);
+        let environment = settings.registries.environment.clone();
         let registries = Registries::new(settings.registries);
         let registry = registries.client.clone();
         let engine = Engine::new(store, Arc::new(registry.clone()), Sandbox::default());
-        Ok(Self { engine, registry, registries })
+        Ok(Self { engine, registry, registries, environment, terms: settings.terms })
+    }
+
+    /// A client that knows no token and no connection yet.
+    pub(crate) fn new_registry(&self) -> Registry {
+        self.registry.afresh()
+    }
+
+    /// A command's terms, completed by the settings'.
+    pub(crate) fn completed(&self, terms: Terms) -> Terms {
+        let Terms { policy, mut expected, sign } = terms;
+        expected.extend(self.terms.expected.iter().cloned());
+        Terms {
+            policy: policy.or(self.terms.policy),
+            expected,
+            sign: sign.or_else(|| self.terms.sign.clone()),
+        }
     }
 
     pub(crate) fn store(&self) -> &Arc<Store> {

@@ -24,7 +24,6 @@ use gantry_oci::ImageErrorKind;
 use gantry_registry::{Fault, Registry, RegistryError};
 use tokio_util::sync::CancellationToken;
 
-pub use annotate::{Annotation, AnnotationError, AnnotationLevel};
 pub use create::{CreateRequest, CreateSource, Created, annotate, create};
 pub use inspect::{InspectForm, inspect};
 pub use place::{LayoutPlace, Place, PlaceError};

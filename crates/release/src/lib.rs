@@ -1,10 +1,11 @@
 //! Use cases: what a command does, from the user's files to the tag in the registry.
 //!
 //! The way of the data: `context` reads what the user gave, `plan` converts it for each platform, `build` has an engine
-//! solve the graphs and assembles images, `publish` uploads, verifies by reading back, and only then writes tags. `verify`
-//! proves that an image is what it says it is, wherever it is, and what a build starts from and makes. Nothing here prints:
-//! events go to an [`Events`] of the caller's.
+//! solve the graphs and assembles images, `publish` uploads, verifies by reading back, and only then writes tags; `results`
+//! repeats that for what was built before. `verify` proves that an image is what it says it is, wherever it is, and what a
+//! build starts from and makes. Nothing here prints: events go to an [`Events`] of the caller's.
 
+mod annotation;
 mod assemble;
 mod build;
 mod context;
@@ -20,10 +21,12 @@ mod publish;
 mod registries;
 mod report;
 mod request;
+mod results;
 mod vendor;
 mod verify;
 mod whole_file;
 
+pub use annotation::{Annotation, AnnotationLevel};
 pub use build::build;
 pub use copy::{Attached, CopyReport, CopyRequest, CopyState, PlatformForm, Platforms, copy};
 pub use error::{Class, Error, Excerpt};
@@ -35,15 +38,17 @@ pub use gantry_registry::{
     Kept, KeyPair, Location, MachineFiles, Mirror, Origin, PlainHttp, Proxies, Rights, Secret,
     canonical_host,
 };
+pub use gantry_store::{ImageResult, Publication as UnfinishedPublication, PublicationState};
 pub use image::{
-    Annotation, AnnotationError, AnnotationLevel, CreateRequest, CreateSource, Created, Images, InspectForm,
-    LayoutPlace, Place, PlaceError, annotate, blob, config, create, digest, inspect, list_tags, manifest,
-    tag,
+    CreateRequest, CreateSource, Created, Images, InspectForm, LayoutPlace, Place, PlaceError, annotate,
+    blob, config, create, digest, inspect, list_tags, manifest, tag,
 };
 pub use login::{LoggedIn, known_user, login, logout, registry_of, still_logged_in};
+pub use publish::{Expectation, Expected, TagPolicy, Terms};
 pub use registries::{Registries, RegistrySettings};
 pub use report::{BuildReport, LayerReport, PlatformReport};
-pub use request::{BuildRequest, CacheUse, Destination, Dockerfile, Output};
+pub use request::{BuildRequest, CacheUse, Destination, Dockerfile, Naming, Output};
+pub use results::{PublishRequest, forget, publish, results, unfinished};
 pub use vendor::{
     Lock, LockError, VendorImage, VendorMode, VendorReport, VendorRequest, VendorResult, VendorState,
     parse_list, vendor,

@@ -8,18 +8,20 @@ mod layout;
 
 pub(crate) use archive::blocking;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use gantry_oci::Reference;
+use gantry_oci::{Digest, Reference};
 use tokio_util::sync::CancellationToken;
 
 use crate::build::Image;
 use crate::error::{Class, Error};
 use crate::events::{Events, Step};
 use crate::gantry::Gantry;
-use crate::publish;
-use crate::request::{BuildRequest, Destination, Output};
+use crate::publish::{Publication, Publisher, Terms};
+use crate::request::{BuildRequest, Destination, Naming, Output};
+use crate::results::origins;
 use crate::whole_file::check_writable;
 
 /// How long a cancelled output has to clean up after itself.
@@ -34,6 +36,14 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), Error> {
                 return Err(Error::new(Class::Usage, "there is no name to push to")
                     .hint("give one with --tag, or with name= in --output"));
             }
+            Output::PushByDigest(names) if names.is_empty() => {
+                return Err(Error::new(Class::Usage, "there is no repository to push to by digest")
+                    .hint("give one with name= in --output"));
+            }
+            Output::PushByDigest(_) if !request.tags.is_empty() => {
+                return Err(Error::new(Class::Usage, "a push by digest writes no tag")
+                    .hint("leave out --tag, or push-by-digest= in --output"));
+            }
             Output::DockerArchive(..) if request.platforms.len() > 1 => {
                 return Err(Error::new(Class::Usage, "an archive for `docker load` holds one platform")
                     .hint("use --output type=oci for several"));
@@ -47,6 +57,10 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), Error> {
             },
             _ => {}
         }
+    }
+    if request.terms != Terms::default() && push_targets(request).is_empty() {
+        return Err(Error::new(Class::Usage, "terms for tags are given, but nothing is pushed")
+            .hint("add --push, or leave --tag-policy, --expect-digest and --sign-cmd to `gantry publish`"));
     }
     match to_stdout {
         0 | 1 => Ok(()),
@@ -66,20 +80,28 @@ pub(crate) struct Delivery<'a> {
 impl Delivery<'_> {
     /// Writes all outputs of the request.
     pub(crate) async fn write_all(&self, request: &BuildRequest) -> Result<(), Error> {
-        let mut to_push = Vec::new();
         for output in &request.outputs {
-            let names: Vec<_> = request.tags.iter().chain(output.names()).cloned().collect();
-            match output {
-                Output::Push(_) => to_push.extend(names),
-                _ => self.write(output, &names).await?,
+            if !matches!(output, Output::Push(_) | Output::PushByDigest(_)) {
+                let names: Vec<_> = request.tags.iter().chain(output.names()).cloned().collect();
+                self.write(output, &names).await?;
             }
         }
-        to_push.sort();
-        to_push.dedup();
-        match to_push.is_empty() {
-            true => Ok(()),
-            false => publish::publish(self, &to_push).await,
+        let names = push_targets(request).into_iter().map(|target| target.of(self.image.root.digest));
+        let names: Vec<_> = names.collect();
+        if names.is_empty() {
+            return Ok(());
         }
+        let publication = Publication {
+            root: self.image.root.clone(),
+            referrers: self.image.referrers.clone(),
+            platforms: self.image.platforms.iter().map(|built| built.report.platform.clone()).collect(),
+            origins: origins(self.image),
+            names,
+        };
+        let terms = self.gantry.completed(request.terms.clone());
+        let publisher =
+            Publisher { gantry: self.gantry, terms: &terms, events: self.events, cancel: self.cancel };
+        publisher.publish(&[publication]).await
     }
 
     async fn write(&self, output: &Output, names: &[Reference]) -> Result<(), Error> {
@@ -91,8 +113,8 @@ impl Delivery<'_> {
                 Output::DockerArchive(to, _) => archive::docker(self, names, to).await,
                 Output::Tar(to) => files::tar(self, to).await,
                 Output::Local(path) => files::local(self, path).await,
-                Output::Keep(_) => self.keep(names).await,
-                Output::Push(_) => Ok(()),
+                Output::Keep(_, naming) => self.keep(names, *naming).await,
+                Output::Push(_) | Output::PushByDigest(_) => Ok(()),
             }
         };
         // What writes large files looks at the token itself; this ends waiting for a registry.
@@ -108,9 +130,14 @@ impl Delivery<'_> {
     }
 
     /// Makes the store's own layout name the image.
-    async fn keep(&self, names: &[Reference]) -> Result<(), Error> {
+    async fn keep(&self, names: &[Reference], naming: Naming) -> Result<(), Error> {
         self.fetch_all().await?;
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let digest = self.image.root.digest;
+        let mut names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        if naming == Naming::WithDigest {
+            let canonical: Vec<_> = names.iter().map(|name| format!("{name}@{digest}")).collect();
+            names.extend(canonical);
+        }
         self.gantry.store().name_image(&self.image.root, &names)?;
         Ok(())
     }
@@ -118,19 +145,95 @@ impl Delivery<'_> {
     /// Makes sure that all layers of the image are in the store.
     async fn fetch_all(&self) -> Result<(), Error> {
         let layers = self.image.platforms.iter().flat_map(|built| &built.layers);
-        try_join_all(layers.map(|layer| self.gantry.engine.fetch_layer(&layer.blob))).await?;
+        let fetches = layers.map(|layer| {
+            let blob = &layer.blob;
+            self.gantry.engine.fetch_layer(&blob.descriptor, blob.origin.as_deref().unwrap_or_default())
+        });
+        try_join_all(fetches).await?;
         Ok(())
     }
 }
 
-fn describe(output: &Output) -> String {
+/// Where an image is pushed to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum PushTarget {
+    /// To a tag.
+    Tag(Reference),
+    /// To a repository, without a tag. The reference's own tag does not matter.
+    Repository(Reference),
+}
+
+impl PushTarget {
+    /// What was given, to find out where it is.
+    pub(crate) fn reference(&self) -> &Reference {
+        match self {
+            Self::Tag(name) | Self::Repository(name) => name,
+        }
+    }
+
+    /// The name of an image there.
+    fn of(self, digest: Digest) -> Reference {
+        match self {
+            Self::Tag(name) => name,
+            Self::Repository(name) => {
+                format!("{}@{digest}", name.name()).parse().expect("a name and a digest are a reference")
+            }
+        }
+    }
+}
+
+/// Everything that a request wants pushed, once each.
+pub(crate) fn push_targets(request: &BuildRequest) -> Vec<PushTarget> {
+    let mut targets = Vec::new();
+    for output in &request.outputs {
+        match output {
+            Output::Push(names) => {
+                targets.extend(request.tags.iter().chain(names).cloned().map(PushTarget::Tag));
+            }
+            Output::PushByDigest(names) => targets.extend(names.iter().cloned().map(PushTarget::Repository)),
+            _ => {}
+        }
+    }
+    targets.sort();
+    targets.dedup();
+    targets
+}
+
+/// All names that a request gives an image, in its order, once each; with the digest where it is pushed by that.
+pub(crate) fn names(request: &BuildRequest, digest: Digest) -> Vec<Reference> {
+    let mut names = request.tags.clone();
+    for output in &request.outputs {
+        let of_output = output.names().iter().cloned();
+        match output {
+            Output::PushByDigest(_) => {
+                names.extend(of_output.map(|name| PushTarget::Repository(name).of(digest)));
+            }
+            _ => names.extend(of_output),
+        }
+    }
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
+}
+
+/// A name as scripts want to read it: one with a digest and no tag is its repository's.
+pub(crate) fn shown_name(name: &Reference) -> String {
+    match name.tag() {
+        Some(_) => name.to_string(),
+        None => name.name(),
+    }
+}
+
+/// An output in words.
+pub(crate) fn describe(output: &Output) -> String {
     let destination = |destination: &Destination| match destination {
         Destination::File(path) => path.display().to_string(),
         Destination::Stdout => "standard output".to_owned(),
     };
     match output {
         Output::Push(_) => "push".to_owned(),
-        Output::Keep(_) => "keep in the local store".to_owned(),
+        Output::PushByDigest(_) => "push by digest".to_owned(),
+        Output::Keep(..) => "keep in the local store".to_owned(),
         Output::OciArchive(to, _) => format!("OCI archive to {}", destination(to)),
         Output::OciDirectory(path, _) => format!("OCI layout to {}", path.display()),
         Output::DockerArchive(to, _) => format!("docker archive to {}", destination(to)),

@@ -1,250 +1,277 @@
-//! Publishing: blobs, then manifests by digest, then the index by digest; then all of it read back; then tags.
+//! Publishing: blobs, then manifests by digest, then indexes by digest; then all of it read back; then tags.
 //!
 //! A tag is a promise, so [`tag`] is the one function that writes one, and it takes a [`Proof`]: a value that only
 //! reading back can make. Everything before it is named by digest and harmless: a publish that dies half-way leaves
-//! unreferenced content and no changed tag.
+//! unreferenced content and no changed tag. All there is to publish is in the local store or comes from where the journal
+//! says, so it can be repeated without a build; see `journal`.
+
+mod contents;
+mod early;
+mod journal;
+mod policy;
+mod proof;
+mod recorded;
+mod sign;
+mod spine;
+mod upload;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-use gantry_engine::ExportedLayer;
-use gantry_oci::{Descriptor, Digest, Document, ImageConfig, Platform, Reference};
+use futures_util::future::try_join_all;
+use gantry_oci::{Descriptor, Digest, Platform, Reference};
+use gantry_registry::{Precondition, Registry};
+use tokio_util::sync::CancellationToken;
 
-use crate::build::{Built, Image};
+pub(crate) use contents::{Contents, read_part};
+pub(crate) use early::EarlyUploads;
+pub(crate) use journal::terms_of;
+pub use policy::{Expectation, Expected, TagPolicy, Terms};
+
 use crate::error::{Class, Error, publishing};
-use crate::events::{Event, Step};
+use crate::events::{Event, Events, Step};
 use crate::gantry::Gantry;
-use crate::output::Delivery;
+use journal::Entry;
+use policy::{Gate, Verdict};
+use proof::Proof;
+use upload::Uploader;
 
-/// Blobs on their way at once. A registry's own limits are the client's business; this bounds open files and buffers.
-const UPLOADS_AT_ONCE: usize = 6;
-
-/// Publishes an image under these names.
-///
-/// An error, or the end by `cancel`, names the tags that had moved by then, if there are any.
-pub(crate) async fn publish(delivery: &Delivery<'_>, names: &[Reference]) -> Result<(), Error> {
-    let stopped = || Error::new(Class::Cancelled, "stopped while publishing");
-    let proven = tokio::select! {
-        proven = upload_all(delivery, names) => proven?,
-        () = delivery.cancel.cancelled() => return Err(stopped()),
-    };
-    let mut moved: Vec<String> = Vec::new();
-    for (name, proof) in &proven {
-        let tagged = tokio::select! {
-            tagged = tag(delivery.gantry, name, proof) => tagged,
-            () = delivery.cancel.cancelled() => Err(stopped()),
-        };
-        if let Err(error) = tagged {
-            return Err(match moved.is_empty() {
-                true => error,
-                false => error.hint(format!("these tags were written before: {}", moved.join(", "))),
-            });
-        }
-        moved.push(name.to_string());
-        delivery.events.event(Event::Tagged { reference: name.clone(), digest: delivery.image.root.digest });
-    }
-    Ok(())
+/// An image of the local store, and the names that it is to have.
+#[derive(Debug, Clone)]
+pub(crate) struct Publication {
+    /// The index, or the manifest of an image for one platform.
+    pub(crate) root: Descriptor,
+    /// Manifests that have it, or a part of it, as their subject.
+    pub(crate) referrers: Vec<Descriptor>,
+    /// The platforms that it has to be for.
+    pub(crate) platforms: Vec<Platform>,
+    /// Where base layers can be read that are not in the store, `host/repository`.
+    pub(crate) origins: BTreeMap<Digest, String>,
+    /// Tags; a name with a digest and no tag only says where the image goes.
+    pub(crate) names: Vec<Reference>,
 }
 
-/// Uploads the image to all repositories, and proves it there, before the first tag of any moves.
-async fn upload_all(
-    delivery: &Delivery<'_>,
-    names: &[Reference],
-) -> Result<Vec<(Reference, Arc<Proof>)>, Error> {
+/// What publishing needs besides what is published.
+#[derive(Clone, Copy)]
+pub(crate) struct Publisher<'a> {
+    pub(crate) gantry: &'a Gantry,
+    pub(crate) terms: &'a Terms,
+    pub(crate) events: &'a dyn Events,
+    pub(crate) cancel: &'a CancellationToken,
+}
+
+/// A publication that is in a repository, and the names that it is to have there.
+struct Proven<'a> {
+    publication: &'a Publication,
+    proof: Proof,
+    names: Vec<&'a Reference>,
+}
+
+impl Publisher<'_> {
+    /// Publishes all of these, or moves none of their tags.
+    ///
+    /// An error, or the end by `cancel`, names the tags that had moved by then, if there are any.
+    pub(crate) async fn publish(&self, publications: &[Publication]) -> Result<(), Error> {
+        journal::mention_unfinished(self, publications)?;
+        let mut entries = Vec::new();
+        // In one order, so that no two processes wait for each other.
+        let mut ordered: Vec<_> = publications.iter().collect();
+        ordered.sort_by_key(|publication| journal::id(publication));
+        for publication in ordered {
+            entries.push(self.unless_stopped(Entry::begin(self, publication)).await?);
+        }
+        // A client of its own: whoever built for an hour is asked anew who they are.
+        let registry = self.gantry.new_registry();
+        let gate = Gate { registry: &registry, store: self.gantry.store(), terms: self.terms };
+        match self.prove_and_tag(&gate, publications, &entries).await {
+            Ok(None) => entries.into_iter().try_for_each(Entry::end),
+            Ok(Some(refusal)) => {
+                entries.into_iter().try_for_each(Entry::abandon)?;
+                Err(refusal)
+            }
+            Err(error) => Err(match publications {
+                [one] => error.hint(format!("`gantry publish {}` goes on from here", one.root.digest)),
+                _ => error,
+            }),
+        }
+    }
+
+    /// Does it; a refusal if the terms do not allow it and nothing has moved.
+    async fn prove_and_tag(
+        &self,
+        gate: &Gate<'_>,
+        publications: &[Publication],
+        entries: &[Entry<'_>],
+    ) -> Result<Option<Error>, Error> {
+        let proven = self.unless_stopped(self.upload_all(gate.registry, publications)).await?;
+        entries.iter().try_for_each(Entry::proven)?;
+        if let Some(refusal) = self.unless_stopped(first_refusal(gate, &proven)).await? {
+            return Ok(Some(refusal));
+        }
+        self.unless_stopped(sign::sign_all(self, &proven)).await?;
+        self.tag_all(gate, &proven, entries).await?;
+        self.look_again(gate.registry, &proven).await;
+        Ok(None)
+    }
+
+    async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        tokio::select! {
+            done = work => done,
+            () = self.cancel.cancelled() => Err(Error::new(Class::Cancelled, "stopped while publishing")),
+        }
+    }
+
+    /// Uploads everything to all repositories, and proves it there. Registries work at the same time; the repositories of
+    /// one come one after the other, because each can take blobs from the one before.
+    async fn upload_all<'a>(
+        &self,
+        registry: &Registry,
+        publications: &'a [Publication],
+    ) -> Result<Vec<Proven<'a>>, Error> {
+        type Targets<'a> = BTreeMap<String, Vec<(&'a Publication, Vec<&'a Reference>)>>;
+        let mut hosts: Targets<'a> = BTreeMap::new();
+        for publication in publications {
+            for names in by_repository(&publication.names) {
+                hosts.entry(names[0].host().to_owned()).or_default().push((publication, names));
+            }
+        }
+        let uploads = hosts.into_values().map(|targets| async move {
+            let mut proven = Vec::new();
+            let mut sibling: Option<&Reference> = None;
+            for (publication, names) in targets {
+                let uploader = Uploader { gantry: self.gantry, registry, repository: names[0], sibling };
+                let proof = self.upload_and_prove(&uploader, publication).await?;
+                sibling = Some(names[0]);
+                proven.push(Proven { publication, proof, names });
+            }
+            Ok::<_, Error>(proven)
+        });
+        Ok(try_join_all(uploads).await?.into_iter().flatten().collect())
+    }
+
+    async fn upload_and_prove(
+        &self,
+        uploader: &Uploader<'_>,
+        publication: &Publication,
+    ) -> Result<Proof, Error> {
+        let (repository, digest) = (uploader.repository.name(), publication.root.digest);
+        let step = Step::begin(self.events, format!("[publish] {repository} {digest}"));
+        let work = async {
+            let contents = Contents::read(self.gantry.store(), &publication.root, &publication.referrers)?;
+            uploader.everything(&contents, &publication.origins, &step).await?;
+            step.say(format!("pushed {digest}"));
+            let proof = proof::prove(uploader, publication, &contents).await?;
+            step.say(format!("verified {digest} by reading it back"));
+            Ok::<_, Error>(proof)
+        };
+        let proven = work.await;
+        match &proven {
+            Ok(_) => step.done(),
+            Err(error) => step.failed(error.to_string()),
+        }
+        proven
+    }
+
+    async fn tag_all(
+        &self,
+        gate: &Gate<'_>,
+        proven: &[Proven<'_>],
+        entries: &[Entry<'_>],
+    ) -> Result<(), Error> {
+        let mut moved: Vec<String> = Vec::new();
+        for one in proven {
+            let root = &one.publication.root;
+            for name in &one.names {
+                let tagged = async {
+                    match gate.judge(name, root).await? {
+                        Verdict::Write(precondition) => {
+                            tag(gate.registry, name, &one.proof, precondition).await
+                        }
+                        Verdict::Refuse(refusal) => Err(refusal),
+                    }
+                };
+                if let Err(error) = self.unless_stopped(tagged).await {
+                    return Err(match moved.is_empty() {
+                        true => error,
+                        false => error.hint(format!("these tags were written before: {}", moved.join(", "))),
+                    });
+                }
+                journal::tagged(entries, root, name)?;
+                self.gantry.store().put_image_published(&root.digest, &name.to_string())?;
+                if name.tag().is_some() {
+                    moved.push(name.to_string());
+                    self.events.event(Event::Tagged { reference: (*name).clone(), digest: root.digest });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads each tag once more. If another job moved it meanwhile, it points at what that job has proven: no failure of
+    /// ours, but something that people want to know.
+    async fn look_again(&self, registry: &Registry, proven: &[Proven<'_>]) {
+        let tags = proven.iter().flat_map(|one| one.names.iter().map(move |name| (one, name)));
+        let looks = tags.filter(|(_, name)| name.tag().is_some()).map(|(one, name)| async move {
+            let digest = one.publication.root.digest;
+            let message = match registry.head(name).await {
+                Ok(Some(found)) if found.digest == digest => return,
+                Ok(Some(found)) => format!(
+                    "another job moved {name} to {} after it was written; what this one published is {digest}",
+                    found.digest
+                ),
+                Ok(None) => format!("{name} was removed after it was written"),
+                Err(error) => format!("{name} was written, but cannot be looked at: {error}"),
+            };
+            let hints = vec![format!("the image is there as {}@{digest}", name.name())];
+            self.events.event(Event::Warning { message, hints });
+        });
+        let looks = futures_util::future::join_all(looks);
+        // Everything is done; being stopped changes nothing.
+        tokio::select! {
+            _ = looks => {}
+            () = self.cancel.cancelled() => {}
+        }
+    }
+}
+
+/// Finds out whether one of the tags must not move, before any does.
+async fn first_refusal(gate: &Gate<'_>, proven: &[Proven<'_>]) -> Result<Option<Error>, Error> {
+    let names = proven.iter().flat_map(|one| one.names.iter().map(move |name| (one, name)));
+    let verdicts = try_join_all(names.map(|(one, name)| gate.judge(name, &one.publication.root))).await?;
+    Ok(verdicts.into_iter().find_map(|verdict| match verdict {
+        Verdict::Refuse(refusal) => Some(refusal),
+        Verdict::Write(_) => None,
+    }))
+}
+
+/// The names by their repositories.
+pub(crate) fn by_repository(names: &[Reference]) -> Vec<Vec<&Reference>> {
     let mut repositories: BTreeMap<String, Vec<&Reference>> = BTreeMap::new();
     for name in names {
         repositories.entry(name.name()).or_default().push(name);
     }
-    let mut proven = Vec::new();
-    for (repository, names) in &repositories {
-        let step = Step::begin(delivery.events, format!("[publish] {repository}"));
-        match upload_and_prove(delivery.gantry, delivery.image, names[0], &step).await {
-            Ok(proof) => {
-                step.done();
-                let proof = Arc::new(proof);
-                proven.extend(names.iter().map(|name| ((*name).clone(), Arc::clone(&proof))));
-            }
-            Err(error) => {
-                step.failed(error.to_string());
-                return Err(error);
-            }
-        }
-    }
-    Ok(proven)
-}
-
-async fn upload_and_prove(
-    gantry: &Gantry,
-    image: &Image,
-    name: &Reference,
-    step: &Step<'_>,
-) -> Result<Proof, Error> {
-    upload(gantry, image, name, step).await?;
-    step.say(format!("pushed {}", image.root.digest));
-    let proof = prove(gantry, image, name).await?;
-    step.say(format!("verified {} by reading it back", image.root.digest));
-    Ok(proof)
-}
-
-/// Uploads everything that the repository lacks, named by digest.
-async fn upload(gantry: &Gantry, image: &Image, name: &Reference, step: &Step<'_>) -> Result<(), Error> {
-    let mut layers: BTreeMap<Digest, &ExportedLayer> = BTreeMap::new();
-    for layer in image.platforms.iter().flat_map(|built| &built.layers) {
-        layers.insert(layer.blob.descriptor.digest, layer);
-    }
-    stream::iter(layers.into_values().map(|layer| push_layer(gantry, layer, name, step)))
-        .buffer_unordered(UPLOADS_AT_ONCE)
-        .try_collect::<Vec<()>>()
-        .await?;
-    let configs = image.platforms.iter().map(|built| &built.report.config);
-    futures_util::future::try_join_all(configs.map(|config| push_blob(gantry, config, name, None))).await?;
-    let manifests = image.platforms.iter().map(|built| &built.report.manifest);
-    futures_util::future::try_join_all(manifests.map(|manifest| push_manifest(gantry, manifest, name)))
-        .await?;
-    match image.platforms.len() {
-        1 => Ok(()),
-        _ => push_manifest(gantry, &image.root, name).await,
-    }
-}
-
-async fn push_layer(
-    gantry: &Gantry,
-    layer: &ExportedLayer,
-    name: &Reference,
-    step: &Step<'_>,
-) -> Result<(), Error> {
-    let blob = &layer.blob;
-    gantry.engine.fetch_layer(blob).await?;
-    // A base layer of the same registry need not be sent: it can be mounted.
-    let origin = blob.origin.as_deref().and_then(|origin| origin.parse::<Reference>().ok());
-    let mount =
-        origin.filter(|origin| origin.host() == name.host() && origin.repository() != name.repository());
-    let sent = push_blob(gantry, &blob.descriptor, name, mount.as_ref().map(Reference::repository)).await?;
-    if sent > 0 {
-        step.say(format!("{} sent, {sent} bytes", blob.descriptor.digest));
-    }
-    Ok(())
-}
-
-async fn push_blob(
-    gantry: &Gantry,
-    blob: &Descriptor,
-    name: &Reference,
-    mount: Option<&str>,
-) -> Result<u64, Error> {
-    let source = gantry.store().blob_source(&blob.digest)?;
-    let uploaded =
-        gantry.registry.push_blob(name, &source, mount).await.map_err(|error| publishing(&error))?;
-    Ok(match uploaded {
-        gantry_registry::Uploaded::Sent(bytes) => bytes,
-        _ => 0,
-    })
-}
-
-async fn push_manifest(gantry: &Gantry, manifest: &Descriptor, name: &Reference) -> Result<(), Error> {
-    let bytes = gantry.store().read_blob(&manifest.digest)?;
-    let pushed = gantry.registry.push_manifest_by_digest(name, &manifest.media_type, &bytes).await;
-    pushed.map(|_| ()).map_err(|error| publishing(&error))
-}
-
-/// Says that a repository has a whole image for exactly the platforms that were built: its root document, manifests and
-/// configs were read back and are what was pushed; its layers, which the registry hashed when it took them, are there.
-/// Only [`prove`] makes one.
-#[derive(Debug)]
-struct Proof {
-    repository: String,
-    media_type: String,
-    root: Vec<u8>,
-}
-
-/// Reads everything back by digest.
-async fn prove(gantry: &Gantry, image: &Image, name: &Reference) -> Result<Proof, Error> {
-    let read = |digest: Digest| async move {
-        let resolved = gantry.registry.manifest(name, &digest).await.map_err(|error| publishing(&error))?;
-        Ok::<_, Error>(resolved.bytes)
-    };
-    let root = read(image.root.digest).await?;
-    let listed = platforms_of(&root, image)?;
-    let built: Vec<(Platform, Digest)> = image
-        .platforms
-        .iter()
-        .map(|built| (built.report.platform.clone(), built.report.manifest.digest))
-        .collect();
-    if listed != built {
-        let message =
-            format!("{}@{} does not list the platforms that were built", name.name(), image.root.digest);
-        return Err(Error::new(Class::Verification, message));
-    }
-    let parts = image.platforms.iter().map(|built| async move {
-        read(built.report.manifest.digest).await?;
-        prove_platform(gantry, built, name).await
-    });
-    futures_util::future::try_join_all(parts).await?;
-    Ok(Proof { repository: name.name(), media_type: image.root.media_type.clone(), root })
-}
-
-/// The platforms and manifests that the root document lists.
-fn platforms_of(root: &[u8], image: &Image) -> Result<Vec<(Platform, Digest)>, Error> {
-    let invalid =
-        |error: String| Error::new(Class::Verification, format!("what was read back is invalid: {error}"));
-    match Document::parse(root, Some(&image.root.media_type)).map_err(|error| invalid(error.to_string()))? {
-        Document::Index(index) => {
-            let entry = |entry: Descriptor| entry.platform.map(|platform| (platform, entry.digest));
-            index
-                .manifests
-                .into_iter()
-                .map(entry)
-                .collect::<Option<_>>()
-                .ok_or_else(|| invalid("an entry has no platform".to_owned()))
-        }
-        Document::Manifest(_) => Ok(image
-            .platforms
-            .iter()
-            .map(|built| (built.report.platform.clone(), image.root.digest))
-            .collect()),
-    }
-}
-
-/// The config is read and checked, the layers are asked for.
-async fn prove_platform(gantry: &Gantry, built: &Built, name: &Reference) -> Result<(), Error> {
-    let mut bytes = Vec::new();
-    let fetched = gantry.registry.fetch_blob(name, &built.report.config, &mut bytes).await;
-    fetched.map_err(|error| publishing(&error))?;
-    let config: ImageConfig = serde_json::from_slice(&bytes).map_err(|error| {
-        Error::new(
-            Class::Verification,
-            format!("the config of {} cannot be read back: {error}", built.report.platform),
-        )
-    })?;
-    if config.platform().as_ref() != Some(&built.report.platform) {
-        let message =
-            format!("the config for {} says that it is for another platform", built.report.platform);
-        return Err(Error::new(Class::Verification, message));
-    }
-    let layers = built.report.layers.iter().map(|layer| async move {
-        let digest = layer.descriptor.digest;
-        match gantry.registry.blob_exists(name, &digest).await.map_err(|error| publishing(&error))? {
-            true => Ok(()),
-            false => Err(Error::new(
-                Class::Verification,
-                format!("{} lost layer {digest} after it was pushed", name.name()),
-            )),
-        }
-    });
-    futures_util::future::try_join_all(layers).await.map(|_| ())
+    repositories.into_values().collect()
 }
 
 /// Points a tag at an image that was proven to be there.
-async fn tag(gantry: &Gantry, name: &Reference, proof: &Proof) -> Result<(), Error> {
-    if name.name() != proof.repository {
-        let message = format!("{name} was not proven: the proof is for {}", proof.repository);
-        return Err(Error::new(Class::Verification, message));
-    }
+async fn tag(
+    registry: &Registry,
+    name: &Reference,
+    proof: &Proof,
+    precondition: Precondition,
+) -> Result<(), Error> {
+    let (media_type, root) = proof.root_in(name)?;
     if name.tag().is_none() {
         // A name with only a digest has nothing to move.
         return Ok(());
     }
-    let tagged = gantry.registry.push_tag(name, &proof.media_type, &proof.root).await;
-    tagged.map(|_| ()).map_err(|error| publishing(&error))
+    let tagged = registry.push_tag_if(name, (media_type, root), precondition).await;
+    tagged.map(|_| ()).map_err(|error| match &error.fault {
+        gantry_registry::Fault::Answer(answer) if answer.status == PRECONDITION_FAILED => {
+            policy::refused(format!("{name} was moved by somebody else just now"))
+        }
+        _ => publishing(&error),
+    })
 }
+
+/// RFC 9110, section 15.5.13.
+const PRECONDITION_FAILED: u16 = 412;

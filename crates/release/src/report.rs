@@ -9,6 +9,8 @@ pub struct BuildReport {
     pub root: Descriptor,
     /// One entry per platform, in the order of the request.
     pub platforms: Vec<PlatformReport>,
+    /// The names that it was given, `host/repository:tag`, or without a tag where it was pushed by digest only.
+    pub names: Vec<String>,
 }
 
 /// What was built for one platform.
@@ -37,7 +39,7 @@ impl BuildReport {
     /// What Docker calls the image's id: the config's digest for one platform, the index's for several.
     pub fn image_id(&self) -> Digest {
         match self.platforms.as_slice() {
-            [one] => one.config.digest,
+            [one] if one.manifest.digest == self.root.digest => one.config.digest,
             _ => self.root.digest,
         }
     }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use gantry_oci::{Platform, Reference};
 
+use crate::annotation::Annotation;
+use crate::publish::Terms;
 use crate::verify::VerifyPolicy;
 
 /// One build: one Dockerfile, any number of platforms.
@@ -26,6 +28,10 @@ pub struct BuildRequest {
     pub tags: Vec<Reference>,
     /// What to do with the result.
     pub outputs: Vec<Output>,
+    /// `--annotation`, and the annotations of all outputs.
+    pub annotations: Vec<Annotation>,
+    /// On which terms tags move.
+    pub terms: Terms,
     /// Whether earlier results may be used.
     pub cache: CacheUse,
     /// Whether `FROM` always asks the registry (`--pull`). Tags are always resolved there; see `Registry`.
@@ -59,8 +65,10 @@ pub enum CacheUse {
 pub enum Output {
     /// Publish under these names, besides the request's tags, which count for every output of this kind.
     Push(Vec<Reference>),
+    /// Publish to these repositories, without any tag: whoever makes an index of several builds wants that.
+    PushByDigest(Vec<Reference>),
     /// Keep it in the local store, named in its `index.json`.
-    Keep(Vec<Reference>),
+    Keep(Vec<Reference>, Naming),
     /// An OCI layout, as one archive, with further names.
     OciArchive(Destination, Vec<Reference>),
     /// An OCI layout, as a directory, with further names.
@@ -71,6 +79,16 @@ pub enum Output {
     Tar(Destination),
     /// The file system as files.
     Local(PathBuf),
+}
+
+/// Under which names an image is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Naming {
+    /// Those that were given.
+    #[default]
+    AsGiven,
+    /// Those, and each with the digest, too (`name-canonical`).
+    WithDigest,
 }
 
 /// Where an archive goes.
@@ -87,7 +105,8 @@ impl Output {
     pub fn names(&self) -> &[Reference] {
         match self {
             Self::Push(names)
-            | Self::Keep(names)
+            | Self::PushByDigest(names)
+            | Self::Keep(names, _)
             | Self::OciArchive(_, names)
             | Self::OciDirectory(_, names)
             | Self::DockerArchive(_, names) => names,

@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use gantry_oci::{Platform, Reference};
+use gantry_oci::Platform;
 use gantry_release::{
-    BuildReport, BuildRequest, CacheUse, Class, Dockerfile, Error, Gantry, Output, VerifyMode, VerifyPolicy,
-    build, check_writable,
+    BuildReport, BuildRequest, CacheUse, Class, Dockerfile, Error, Gantry, Naming, Output, VerifyMode,
+    VerifyPolicy, build, check_writable,
 };
 
 use crate::args::{Build, Global, ProgressMode, VerifyLevel};
 use crate::failure::usage;
 use crate::progress::{self, Display};
 use crate::signals::Signals;
-use crate::{config, exit, metadata, output_spec};
+use crate::{annotation_spec, config, exit, metadata, output_spec, terms};
 
 /// The reproducible-builds convention.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -25,8 +25,6 @@ const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// Runs the command.
 pub(crate) async fn run(global: &Global, args: &Build) -> Result<ExitCode, Error> {
     let request = request(global, args)?;
-    let mut names = request.tags.clone();
-    names.extend(request.outputs.iter().flat_map(Output::names).cloned());
     let prints_id = args.quiet && !request.outputs.iter().any(Output::is_to_stdout);
     for path in args.metadata_file.iter().chain(&args.iidfile) {
         check_writable(path)?;
@@ -38,7 +36,7 @@ pub(crate) async fn run(global: &Global, args: &Build) -> Result<ExitCode, Error
     display.finish(built.is_ok());
     match (built, signals.received()) {
         (Ok(report), _) => {
-            record(args, &report, &names)?;
+            metadata::record(args.metadata_file.as_deref(), args.iidfile.as_deref(), &report)?;
             if prints_id {
                 print_id(&report)?;
             }
@@ -57,30 +55,24 @@ fn display(args: &Build) -> Display {
     }
 }
 
-/// Writes the files that scripts read.
-fn record(args: &Build, report: &BuildReport, names: &[Reference]) -> Result<(), Error> {
-    if let Some(path) = &args.metadata_file {
-        metadata::write(path, report, names)?;
-    }
-    if let Some(path) = &args.iidfile {
-        metadata::write_image_id(path, report)?;
-    }
-    Ok(())
-}
-
 fn print_id(report: &BuildReport) -> Result<(), Error> {
     writeln!(std::io::stdout(), "{}", report.image_id())
         .map_err(|error| Error::new(Class::Internal, format!("cannot write to standard output: {error}")))
 }
 
 fn request(global: &Global, args: &Build) -> Result<BuildRequest, Error> {
-    let mut outputs =
-        args.output.iter().map(|spec| output_spec::parse(spec)).collect::<Result<Vec<_>, _>>()?;
+    let (mut outputs, mut annotations) = (Vec::new(), Vec::new());
+    for spec in &args.output {
+        let parsed = output_spec::parse(spec)?;
+        outputs.push(parsed.output);
+        annotations.extend(parsed.annotations);
+    }
+    annotations.extend(annotation_spec::parse_all(&args.annotation)?);
     if args.push {
         outputs.push(Output::Push(Vec::new()));
     }
     if outputs.is_empty() {
-        outputs.push(Output::Keep(Vec::new()));
+        outputs.push(Output::Keep(Vec::new(), Naming::AsGiven));
     }
     Ok(BuildRequest {
         context: context(&args.context)?,
@@ -89,8 +81,10 @@ fn request(global: &Global, args: &Build) -> Result<BuildRequest, Error> {
         platforms: args.platform.iter().map(|text| platform(text)).collect::<Result<_, _>>()?,
         build_args: build_args(&args.build_arg)?,
         labels: args.label.iter().map(|text| label(text)).collect::<Result<_, _>>()?,
-        tags: args.tag.iter().map(|text| tag(text)).collect::<Result<_, _>>()?,
+        tags: args.tag.iter().map(|text| terms::tag(text)).collect::<Result<_, _>>()?,
         outputs,
+        annotations,
+        terms: terms::terms(&args.terms)?,
         cache: if args.no_cache { CacheUse::Ignore } else { CacheUse::Use },
         pull: args.pull,
         verify: VerifyPolicy { mode: verify_mode(args.verify), rules: config::verify_rules(global)? },
@@ -131,14 +125,6 @@ fn dockerfile(file: Option<&str>) -> Result<Dockerfile, Error> {
 /// A platform of the flag.
 pub(crate) fn platform(text: &str) -> Result<Platform, Error> {
     text.parse().map_err(|error| usage(format!("--platform: {error}")))
-}
-
-fn tag(text: &str) -> Result<Reference, Error> {
-    let reference: Reference = text.parse().map_err(|error| usage(format!("--tag: {error}")))?;
-    match reference.digest() {
-        None => Ok(reference),
-        Some(_) => Err(usage(format!("--tag: `{text}` has a digest, which only the result can have"))),
-    }
 }
 
 /// The build arguments; the time of everything that is built may come from the environment, too, as with buildx.

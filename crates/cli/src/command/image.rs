@@ -1,6 +1,5 @@
 //! `gantry image`: images where they are, without a store and without a build.
 
-mod annotations;
 mod copy;
 mod create;
 mod inspect;

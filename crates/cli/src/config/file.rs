@@ -16,7 +16,7 @@
 //! credentials = ["my-vault", "registry"]    # answers as docker's credential helpers do
 //! ```
 //!
-//! `[verify]` is drawn in `verify.rs` beside this file, `[vendor]` at its command, which reads it.
+//! `[verify]` and `[publish]` are drawn in files of these names beside this one, `[vendor]` at its command, which reads it.
 //!
 //! They are ours, so that a key nobody knows is an error, with its line and what was probably meant.
 
@@ -31,6 +31,7 @@ use gantry_release::{
 };
 use serde::{Deserialize, Deserializer};
 
+use super::publish::PublishTable;
 use super::verify::VerifyTable;
 
 /// How alike two words have to be for one to be the other mistyped, from 0 to 1.
@@ -42,6 +43,7 @@ const ALIKE: f64 = 0.8;
 pub(super) struct File {
     registries: BTreeMap<String, Host>,
     pub(super) verify: VerifyTable,
+    pub(super) publish: PublishTable,
     #[serde(rename = "vendor")]
     _vendor: serde::de::IgnoredAny,
 }

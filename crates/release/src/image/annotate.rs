@@ -1,101 +1,17 @@
-//! Annotations on what exists: which there are (`index:key=value`, in buildx's grammar), and putting them where they
-//! belong.
+//! Annotations on what exists: putting them where they belong.
 //!
 //! An annotation of a manifest changes its bytes, so it gets another digest, and the attestations of the index follow
 //! it there.
 
 use std::collections::HashMap;
-use std::str::FromStr;
 
 use gantry_oci::{Descriptor, Digest, Document, Platform, media_type};
 use serde_json::{Value, json};
 
 use super::source::RawDocument;
+use crate::annotation::{Annotation, AnnotationLevel};
 use crate::copy::ATTESTED;
 use crate::error::{Class, Error};
-
-/// Where an annotation stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnnotationLevel {
-    /// In the manifests of the images.
-    Manifest,
-    /// In the index.
-    Index,
-    /// In the index's entries.
-    ManifestDescriptor,
-    /// In the descriptor of the index, which only a layout has.
-    IndexDescriptor,
-}
-
-/// One annotation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Annotation {
-    /// Where it stands.
-    pub level: AnnotationLevel,
-    /// Only there where it is about this platform.
-    pub platform: Option<Platform>,
-    /// Its key.
-    pub key: String,
-    /// Its value.
-    pub value: String,
-}
-
-/// Why a text is no annotation.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not an annotation: {reason}")]
-pub struct AnnotationError {
-    text: String,
-    reason: String,
-}
-
-impl Annotation {
-    /// Parses `[LEVEL[PLATFORM],…:]KEY=VALUE`; one annotation for each level. Without a level it is the manifest's.
-    pub fn parse(text: &str) -> Result<Vec<Self>, AnnotationError> {
-        let refuse = |reason: String| AnnotationError { text: text.to_owned(), reason };
-        let (head, value) =
-            text.split_once('=').ok_or_else(|| refuse("it has no `=` between key and value".to_owned()))?;
-        let (levels, key) = head.split_once(':').unwrap_or(("manifest", head));
-        if key.is_empty() || key.contains(char::is_whitespace) {
-            return Err(refuse("its key is empty, or has white space".to_owned()));
-        }
-        let level = |text: &str| {
-            let (name, platform) = match text.strip_suffix(']').and_then(|text| text.split_once('[')) {
-                Some((name, platform)) => {
-                    let platform: Platform = platform
-                        .parse()
-                        .map_err(|error: gantry_oci::PlatformError| refuse(error.to_string()))?;
-                    (name, Some(platform))
-                }
-                None => (text, None),
-            };
-            let level = name.parse().map_err(refuse)?;
-            Ok(Self { level, platform, key: key.to_owned(), value: value.to_owned() })
-        };
-        levels.split(',').map(level).collect()
-    }
-
-    fn is_for(&self, platform: Option<&Platform>) -> bool {
-        self.platform.as_ref().is_none_or(|wanted| platform == Some(wanted))
-    }
-}
-
-impl FromStr for AnnotationLevel {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Ok(match text {
-            "manifest" => Self::Manifest,
-            "index" => Self::Index,
-            "manifest-descriptor" => Self::ManifestDescriptor,
-            "index-descriptor" => Self::IndexDescriptor,
-            other => {
-                return Err(format!(
-                    "`{other}` is no level: there are manifest, index, manifest-descriptor and index-descriptor"
-                ));
-            }
-        })
-    }
-}
 
 /// An index in the making: its JSON, and manifests of it that are not at their sources.
 pub(super) struct Annotated {
@@ -137,7 +53,7 @@ pub(super) async fn apply(
         let descriptor = parsed(entry)?;
         let wanted = |level: AnnotationLevel| {
             let platform = descriptor.platform.clone();
-            annotations.iter().filter(move |one| one.level == level && one.is_for(platform.as_ref()))
+            annotations.iter().filter(move |one| one.level == level && is_for(one, platform.as_ref()))
         };
         for annotation in wanted(AnnotationLevel::ManifestDescriptor) {
             entry["annotations"][&annotation.key] = json!(annotation.value);
@@ -192,31 +108,6 @@ pub(super) fn parsed(entry: &Value) -> Result<Descriptor, Error> {
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buildx_grammar() {
-        let parsed = |text: &str| {
-            Annotation::parse(text).map(|all| {
-                let one = |a: &Annotation| {
-                    let platform = a.platform.as_ref().map(ToString::to_string).unwrap_or_default();
-                    format!("{:?}[{platform}] {}={}", a.level, a.key, a.value)
-                };
-                all.iter().map(one).collect::<Vec<_>>().join(" ")
-            })
-        };
-        for (text, expected) in [
-            ("a=b", "Manifest[] a=b"),
-            ("index:a.b/c=d=e", "Index[] a.b/c=d=e"),
-            ("manifest-descriptor[linux/arm64/v8]:a=", "ManifestDescriptor[linux/arm64] a="),
-            ("index,manifest[linux/amd64]:a=b:c", "Index[] a=b:c Manifest[linux/amd64] a=b:c"),
-        ] {
-            assert_eq!(parsed(text).unwrap(), expected, "{text}");
-        }
-        for bad in ["a", "=b", "index:=b", "indx:a=b", "manifest[x y]:a=b", "a b=c"] {
-            assert!(parsed(bad).is_err(), "{bad}");
-        }
-    }
+fn is_for(annotation: &Annotation, platform: Option<&Platform>) -> bool {
+    annotation.platform.as_ref().is_none_or(|wanted| platform == Some(wanted))
 }

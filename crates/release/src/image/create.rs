@@ -11,11 +11,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use gantry_oci::{Descriptor, Digest, Document, ImageConfig, Platform, media_type};
 use serde_json::{Value, json};
 
-use super::annotate::{self, Annotation, AnnotationLevel, Rewritten, parsed};
+use super::annotate::{self, Rewritten, parsed};
 use super::go_json;
 use super::source::{RawDocument, Source};
 use super::target::{Board, Target};
 use super::{Images, Place};
+use crate::annotation::{Annotation, AnnotationLevel};
 use crate::copy::{Job, Tally, entries};
 use crate::error::{Class, Error};
 use crate::events::{Event, Step};

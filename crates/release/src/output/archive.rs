@@ -51,7 +51,8 @@ async fn write(
     to: &Destination,
 ) -> Result<(), Error> {
     delivery.fetch_all().await?;
-    let (store, blobs) = (delivery.gantry.store().clone(), layout::blobs(delivery.image));
+    let store = delivery.gantry.store().clone();
+    let blobs = layout::blobs(&store, delivery.image)?;
     let (to, cancel) = (to.clone(), delivery.cancel.clone());
     let archive = move |out: &mut dyn Write| {
         let mut archive = tar::Builder::new(out);

@@ -5,21 +5,19 @@ use std::fs;
 use std::path::Path;
 
 use gantry_oci::{Descriptor, Digest, Index, Reference};
-use gantry_store::OCI_LAYOUT;
+use gantry_store::{OCI_LAYOUT, Store};
 
 use super::Delivery;
 use super::archive::blocking;
 use crate::build::Image;
 use crate::error::Error;
+use crate::publish::Contents;
 
-/// All blobs of an image, once each.
-pub(crate) fn blobs(image: &Image) -> Vec<Digest> {
-    let mut blobs = BTreeSet::from([image.root.digest]);
-    for built in &image.platforms {
-        blobs.extend([built.report.manifest.digest, built.report.config.digest]);
-        blobs.extend(built.report.layers.iter().map(|layer| layer.descriptor.digest));
-    }
-    blobs.into_iter().collect()
+/// All blobs of an image, once each, in the order of their digests.
+pub(crate) fn blobs(store: &Store, image: &Image) -> Result<Vec<Digest>, Error> {
+    let contents = Contents::read(store, &image.root, &image.referrers)?;
+    let blobs: BTreeSet<_> = contents.all().map(|blob| blob.digest).collect();
+    Ok(blobs.into_iter().collect())
 }
 
 /// The layout's `index.json`: one entry per name, or one without a name.
@@ -44,7 +42,7 @@ pub(crate) async fn directory(
 ) -> Result<(), Error> {
     delivery.fetch_all().await?;
     let (store, path) = (delivery.gantry.store().clone(), path.to_owned());
-    let (blobs, index) = (blobs(delivery.image), index(delivery.image, names));
+    let (blobs, index) = (blobs(&store, delivery.image)?, index(delivery.image, names));
     blocking(move || {
         let directory = path.join("blobs/sha256");
         fs::create_dir_all(&directory).map_err(|error| Error::io("create", &directory, &error))?;

@@ -11,8 +11,8 @@ use gantry_release::{
 };
 use serde_json::json;
 
-use super::annotations::annotations;
 use super::{location, perform, platforms, print};
+use crate::annotation_spec::parse_all as annotations;
 use crate::args::{Global, ProgressMode};
 use crate::failure::usage;
 

@@ -1,0 +1,199 @@
+//! Whether a tag may move: asked right before it is written, and never for anything else. What a tag pointed at has no
+//! influence on what is published, only on whether it is.
+//!
+//! The question and the write are two requests. Registries that honour `If-Match` make them one; between the two, others
+//! let whoever comes in between win, and the tag is then looked at once more and the loss told. See `docs/publishing.md`.
+
+use gantry_oci::{Descriptor, Digest, Reference};
+use gantry_registry::{Precondition, Registry};
+use gantry_store::Store;
+use serde::{Deserialize, Serialize};
+
+use super::recorded::{Recorded, Source};
+use crate::error::{Class, Error, publishing};
+
+/// When a tag may be pointed at another image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TagPolicy {
+    /// Always.
+    #[default]
+    Overwrite,
+    /// Never, once it is there.
+    Immutable,
+    /// Unless what it points at says that it is newer.
+    Forward,
+}
+
+/// What a tag has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Not there.
+    Absent,
+    /// This digest.
+    Digest(Digest),
+}
+
+/// What one tag, or every tag, has to be for it to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expectation {
+    /// The tag; all of them if none is named.
+    pub name: Option<Reference>,
+    /// What it has to be.
+    pub state: Expected,
+}
+
+/// The conditions under which tags move.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// `--tag-policy`; the settings' if none is given.
+    pub policy: Option<TagPolicy>,
+    /// `--expect-digest`. The first that fits a name counts.
+    pub expected: Vec<Expectation>,
+    /// `--sign-cmd`: run with the digest after verification; tags move if it succeeds.
+    pub sign: Option<String>,
+}
+
+impl Terms {
+    /// Refuses expectations of names that nothing is published under: they are mistyped.
+    pub(crate) fn check(&self, names: &[Reference]) -> Result<(), Error> {
+        for name in self.expected.iter().filter_map(|one| one.name.as_ref()) {
+            if !names.contains(name) {
+                let message = format!("a digest is expected of {name}, under which nothing is published");
+                return Err(Error::new(Class::Usage, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn expected_of(&self, name: &Reference) -> Option<Expected> {
+        let fits = |one: &&Expectation| one.name.as_ref().is_none_or(|of| of == name);
+        self.expected.iter().find(fits).map(|one| one.state)
+    }
+}
+
+/// The answer for one tag.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// It may be written, if it still is this.
+    Write(Precondition),
+    /// It must not be.
+    Refuse(Error),
+}
+
+/// Decides by these terms.
+#[derive(Clone, Copy)]
+pub(crate) struct Gate<'a> {
+    pub(crate) registry: &'a Registry,
+    pub(crate) store: &'a Store,
+    pub(crate) terms: &'a Terms,
+}
+
+impl Gate<'_> {
+    /// Whether `name` may be pointed at `ours`.
+    ///
+    /// A tag that points there already may be written whatever the terms: so a publish can be repeated.
+    pub(crate) async fn judge(&self, name: &Reference, ours: &Descriptor) -> Result<Verdict, Error> {
+        let (policy, expected) = (self.terms.policy.unwrap_or_default(), self.terms.expected_of(name));
+        if name.tag().is_none() || (policy == TagPolicy::Overwrite && expected.is_none()) {
+            return Ok(Verdict::Write(Precondition::None));
+        }
+        let current = self.registry.head(name).await.map_err(|error| publishing(&error))?;
+        if let Some(refusal) = differs(name, expected, current.as_ref(), ours) {
+            return Ok(Verdict::Refuse(refusal));
+        }
+        let Some(current) = current else { return Ok(Verdict::Write(Precondition::Absent)) };
+        if current.digest == ours.digest {
+            return Ok(Verdict::Write(Precondition::None));
+        }
+        let refusal = match policy {
+            TagPolicy::Overwrite => None,
+            TagPolicy::Immutable => {
+                let message =
+                    format!("{name} is immutable and points at {}, not at {}", current.digest, ours.digest);
+                Some(
+                    refused(message)
+                        .hint("publish under another tag, or allow it with --tag-policy overwrite"),
+                )
+            }
+            TagPolicy::Forward => self.is_backward(name, &current, ours).await?,
+        };
+        Ok(refusal.map_or(Verdict::Write(Precondition::Still(current.digest)), Verdict::Refuse))
+    }
+
+    async fn is_backward(
+        &self,
+        name: &Reference,
+        current: &Descriptor,
+        ours: &Descriptor,
+    ) -> Result<Option<Error>, Error> {
+        let theirs = Recorded::read(Source::Registry(self.registry, name), current).await?;
+        let ours = Recorded::read(Source::Store(self.store), ours).await?;
+        Ok(theirs.newer_than(&ours).map(|reason| {
+            refused(format!("{name} points at {}, which is newer: {reason}", current.digest))
+                .hint("build from the newest revision, or allow it with --tag-policy overwrite")
+        }))
+    }
+}
+
+/// The refusal, if a tag is not what is expected of it.
+fn differs(
+    name: &Reference,
+    expected: Option<Expected>,
+    current: Option<&Descriptor>,
+    ours: &Descriptor,
+) -> Option<Error> {
+    let found = current.map(|current| current.digest);
+    let message = match (expected?, found) {
+        (_, Some(found)) if found == ours.digest => return None,
+        (Expected::Absent, None) => return None,
+        (Expected::Digest(wanted), Some(found)) if wanted == found => return None,
+        (Expected::Absent, Some(found)) => format!("{name} is expected not to exist, but points at {found}"),
+        (Expected::Digest(wanted), Some(found)) => {
+            format!("{name} is expected to point at {wanted}, but points at {found}")
+        }
+        (Expected::Digest(wanted), None) => {
+            format!("{name} is expected to point at {wanted}, but does not exist")
+        }
+    };
+    Some(refused(message).hint("somebody else has published: look at what is there before you replace it"))
+}
+
+/// The error of a tag that must not move.
+pub(crate) fn refused(message: String) -> Error {
+    Error::new(Class::Publish, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use gantry_oci::media_type;
+
+    use super::*;
+
+    #[test]
+    fn expectations() {
+        let descriptor = |text: &str| Descriptor::of(media_type::INDEX, text.as_bytes());
+        let (ours, theirs) = (descriptor("ours"), descriptor("theirs"));
+        let name: Reference = "r.io/a:1".parse().unwrap();
+        let other: Reference = "r.io/a:2".parse().unwrap();
+        let on = |name: Option<&Reference>, state| Expectation { name: name.cloned(), state };
+        let digest = Expected::Digest(theirs.digest);
+        for (expected, current, refused) in [
+            (vec![], Some(&theirs), false),
+            (vec![on(None, Expected::Absent)], None, false),
+            (vec![on(None, Expected::Absent)], Some(&theirs), true),
+            (vec![on(None, Expected::Absent)], Some(&ours), false),
+            (vec![on(None, digest)], Some(&theirs), false),
+            (vec![on(None, digest)], None, true),
+            (vec![on(None, digest)], Some(&ours), false),
+            (vec![on(Some(&other), Expected::Absent)], Some(&theirs), false),
+            (vec![on(Some(&name), digest), on(None, Expected::Absent)], Some(&theirs), false),
+        ] {
+            let terms = Terms { expected: expected.clone(), ..Terms::default() };
+            let refusal = differs(&name, terms.expected_of(&name), current, &ours);
+            assert_eq!(refusal.is_some(), refused, "{expected:?} of {current:?}");
+        }
+        let terms = Terms { expected: vec![on(Some(&other), digest)], ..Terms::default() };
+        assert!(terms.check(&[other]).is_ok() && terms.check(&[name]).is_err());
+    }
+}
