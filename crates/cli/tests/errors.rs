@@ -369,6 +369,7 @@ fn root_unreachable_registry_to_push_to() {
         --- stderr
         error: pushing blob sha256:[DIGEST] to 127.0.0.1:[PORT]/app: cannot reach registry `127.0.0.1:[PORT]`: connection refused
         hint: check that the registry is running and that its name and port are right
+        hint: `gantry publish sha256:[DIGEST]` goes on from here
         ");
 }
 
@@ -504,6 +505,7 @@ fn root_wrong_password() {
         --- stderr
         error: pushing blob sha256:[DIGEST] to 127.0.0.1:[PORT]/app: registry `127.0.0.1:[PORT]` refused the credentials: 401 Unauthorized
         hint: log in again: the password or token may have changed or run out
+        hint: `gantry publish sha256:[DIGEST]` goes on from here
         ");
     world.registry.set_access(Access::bearer("ann", "right", Duration::from_secs(60)));
     assert_snapshot!(refused(&world, 3, &[]), @r"
@@ -512,6 +514,7 @@ fn root_wrong_password() {
         --- stderr
         error: pushing blob sha256:[DIGEST] to 127.0.0.1:[PORT]/app: registry `127.0.0.1:[PORT]` refused the credentials: 401 Unauthorized: UNAUTHORIZED: incorrect username or password
         hint: log in again: the password or token may have changed or run out
+        hint: `gantry publish sha256:[DIGEST]` goes on from here
         ");
 }
 
@@ -525,5 +528,6 @@ fn root_nobody_logged_in() {
         --- stderr
         error: pushing blob sha256:[DIGEST] to 127.0.0.1:[PORT]/app: registry `127.0.0.1:[PORT]` wants credentials, and none are configured for `app`
         hint: log in first with `gantry login`, or any tool that writes docker's or podman's files
+        hint: `gantry publish sha256:[DIGEST]` goes on from here
         ");
 }

@@ -430,8 +430,8 @@ fn root_one_failing_platform_keeps_the_tag() {
     let arguments = ["--platform=linux/amd64,linux/arm64,linux/s390x", "--push", "--tag=HOST/app:1"];
     let output = world.build(&arguments).code(1);
     assert!(output.stderr.contains("for-s390x"), "{}", output.stderr);
-    assert_eq!(world.registry.logged("PUT", "/v2/app/"), []);
-    assert_eq!(world.registry.logged("POST", "/v2/app/"), []);
+    // Base layers may have been sent by then: blobs that nothing names.
+    assert_eq!(world.registry.logged("PUT", "/v2/app/manifests/"), []);
     world.assert_nothing_left();
 }
 
