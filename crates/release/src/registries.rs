@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gantry_oci::Reference;
@@ -31,6 +31,25 @@ pub struct RegistrySettings {
     pub environment: Vec<(OsString, OsString)>,
     /// What stands between us and the world.
     pub proxies: Proxies,
+}
+
+impl RegistrySettings {
+    /// Nothing is known, nobody in particular asks, and what is kept goes below `directory`.
+    pub fn nothing(directory: &Path) -> Self {
+        Self {
+            hosts: Vec::new(),
+            machine: MachineFiles {
+                etc: directory.join("etc"),
+                user: None,
+                docker: None,
+                registries_conf: None,
+            },
+            credentials: Vec::new(),
+            credential_store: directory.join("config.json"),
+            environment: Vec::new(),
+            proxies: Proxies::default(),
+        }
+    }
 }
 
 impl fmt::Debug for RegistrySettings {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use gantry_oci::{Descriptor, Digest, ImageConfig, Index, Platform, media_type};
 use gantry_release::{
-    Class, Depth, Error, Event, Events, Gantry, Outcome, Rules, Settings, Subject, VerifyReport,
-    VerifyRequest, verify,
+    Class, Depth, Error, Event, Events, Gantry, Outcome, RegistrySettings, Rules, Settings, Subject, Terms,
+    VerifyReport, VerifyRequest, verify,
 };
 use gantry_testkit::{
     BuiltImage, Entry, FakeRegistry, Fault, ImageBuilder, ImageTarget, LayoutDirectory, program,
@@ -34,9 +34,8 @@ impl World {
         let home = tempfile::tempdir().unwrap();
         let settings = Settings {
             root: home.path().join("store"),
-            docker_config: home.path().join("config.json"),
-            environment: Vec::new(),
-            plain_http: Vec::new(),
+            registries: RegistrySettings::nothing(home.path()),
+            terms: Terms::default(),
         };
         Self { gantry: Gantry::open(settings).unwrap(), home }
     }
