@@ -17,7 +17,7 @@
 
 use std::collections::BTreeMap;
 
-use gantry_oci::{Descriptor, Digest, Index, Manifest, Platform, media_type};
+use gantry_oci::{Descriptor, Digest, Manifest, Platform, media_type};
 use serde_json::json;
 
 use crate::options::Form;
@@ -84,13 +84,6 @@ impl AttestationManifest {
         ]);
         Descriptor { artifact_type: None, annotations, ..self.descriptor.clone() }.with_platform(unknown)
     }
-}
-
-/// The index of an image with attestations: its platforms, then what attests them.
-pub fn index(platforms: Vec<Descriptor>, attestations: &[AttestationManifest]) -> Index {
-    let mut manifests = platforms;
-    manifests.extend(attestations.iter().map(AttestationManifest::index_entry));
-    Index::new(manifests)
 }
 
 fn config(layers: &[Descriptor], form: Form) -> (Descriptor, Vec<u8>) {

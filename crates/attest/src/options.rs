@@ -40,7 +40,7 @@ pub struct ProvenanceOptions {
 }
 
 /// How to make the bill of materials.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SbomOptions {
     /// The document's format.
     pub format: SbomFormat,

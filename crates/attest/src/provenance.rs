@@ -149,9 +149,10 @@ impl Provenance {
         (kind, predicate)
     }
 
-    /// Whether everything that the build read is among the dependencies: local files never are.
+    /// Whether everything that the build read is among the dependencies, with its digest: local files never are.
     pub fn has_all_dependencies(&self) -> bool {
         self.request.locals.is_empty()
+            && self.dependencies.iter().all(|dependency| dependency.digest.is_some())
     }
 
     fn is_hermetic(&self) -> bool {

@@ -74,6 +74,12 @@ impl Statement {
         Self { kind: TYPE_V1.to_owned(), predicate_type: predicate_type.to_owned(), subject, predicate }
     }
 
+    /// The same claim about other artifacts.
+    #[must_use]
+    pub fn about(&self, subject: Vec<Subject>) -> Self {
+        Self { subject, ..self.clone() }
+    }
+
     /// Reads a statement.
     pub fn parse(bytes: &[u8]) -> Result<Self, StatementError> {
         let statement: Self = serde_json::from_slice(bytes)?;

@@ -215,6 +215,20 @@ pub(crate) struct Build {
     /// `-` for type=tar,dest=-
     #[arg(short, long, value_name = "SPEC")]
     pub(crate) output: Vec<String>,
+    /// Attest the image: `type=provenance` or `type=sbom`, with `mode=min|max`, `version=v1|v0.2`, `builder-id=URI`,
+    /// `reproducible=BOOL`, `format=spdx|cyclonedx` and others after commas
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) attest: Vec<String>,
+    /// Attest how the image was built: short for --attest type=provenance [default: false]
+    #[arg(long, value_name = "BOOL|SPEC")]
+    pub(crate) provenance: Option<String>,
+    /// Attest which packages are in the image: short for --attest type=sbom [default: false]
+    #[arg(long, value_name = "BOOL|SPEC")]
+    pub(crate) sbom: Option<String>,
+    /// Where attestations are found: in the `index` of the image, as with buildx, or only as `referrers` of its
+    /// manifests, so that the image is as it would be without them [default: index]
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) attest_in: Option<String>,
     /// Run every step, whatever earlier builds left
     #[arg(long)]
     pub(crate) no_cache: bool,

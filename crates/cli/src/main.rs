@@ -4,6 +4,7 @@
 
 mod annotation_spec;
 mod args;
+mod attest_spec;
 mod command;
 mod config;
 mod exit;

@@ -5,6 +5,7 @@
 //! engines. Pure: no clock, no environment, no file system, no async runtime.
 
 mod definition;
+pub mod json;
 pub mod key;
 pub mod pattern;
 pub mod pb;

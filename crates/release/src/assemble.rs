@@ -43,13 +43,15 @@ pub(crate) fn image(store: &Store, platform: &Platform, parts: Parts) -> Result<
     Ok(PlatformReport { platform: platform.clone(), manifest, config, layers: layers.collect() })
 }
 
-/// Writes the index over several platforms.
+/// Writes the index over several platforms, and over what attests them.
 pub(crate) fn index(
     store: &Store,
     platforms: &[PlatformReport],
+    attestations: &[Descriptor],
     annotations: &[Annotation],
 ) -> Result<Descriptor, Error> {
-    let manifests = platforms.iter().map(|platform| platform.manifest.clone()).collect();
+    let manifests = platforms.iter().map(|platform| platform.manifest.clone());
+    let manifests = manifests.chain(attestations.iter().cloned()).collect();
     let at = |level| annotation::at(annotations, level, None);
     let index = Index { annotations: at(AnnotationLevel::Index), ..Index::new(manifests) };
     let mut index = store_json(store, media_type::INDEX, &index)?;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_util::FutureExt;
 use futures_util::future::FusedFuture;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::annotation::{self, AnnotationLevel};
 use crate::assemble::{self, Parts};
+use crate::attestations::{self, Attestation, Facts};
 use crate::context::{self, Input};
 use crate::error::{Class, Error, Excerpt};
 use crate::events::{Event, Events, Step};
@@ -41,6 +43,8 @@ pub(crate) struct Built {
     pub(crate) layers: Vec<ExportedLayer>,
     /// The tree, for outputs that want files.
     pub(crate) chain: LayerChain,
+    /// What is attested about it.
+    pub(crate) attestations: Vec<Attestation>,
 }
 
 /// A complete image in the local store.
@@ -64,6 +68,7 @@ pub async fn build(
     events: Arc<dyn Events>,
     cancel: CancellationToken,
 ) -> Result<BuildReport, Error> {
+    let started = SystemTime::now();
     let asked = if request.platforms.is_empty() { Asked::Nothing } else { Asked::Platforms };
     if asked == Asked::Nothing {
         request.platforms.push(Platform::host());
@@ -78,7 +83,7 @@ pub async fn build(
     if asked == Asked::Nothing {
         plans.iter_mut().for_each(plan::take_platform_of_base);
     }
-    let work = Work { gantry, request: &request, input: &input, events: &events, cancel: &cancel };
+    let work = Work { gantry, request: &request, input: &input, started, events: &events, cancel: &cancel };
     let image = work.solve_and_upload(plans).await?;
     events.event(Event::Built { digest: image.root.digest });
     verify::check_built(gantry, &image, &request, events.as_ref(), &cancel).await?;
@@ -153,6 +158,8 @@ struct Work<'a> {
     gantry: &'a Gantry,
     request: &'a BuildRequest,
     input: &'a Input,
+    /// When the command began.
+    started: SystemTime,
     events: &'a Arc<dyn Events>,
     cancel: &'a CancellationToken,
 }
@@ -224,11 +231,13 @@ impl Work<'_> {
         let results = futures_util::future::join_all(builds).await;
         let platforms = first_failure(results)?;
         let reports: Vec<_> = platforms.iter().map(|built| built.report.clone()).collect();
+        let store = self.gantry.store();
+        let attached = attestations::attach(store, &self.request.attestations, &platforms)?;
         let root = match reports.as_slice() {
-            [one] => Descriptor { platform: None, ..one.manifest.clone() },
-            several => assemble::index(self.gantry.store(), several, &self.request.annotations)?,
+            [one] if attached.in_index.is_empty() => Descriptor { platform: None, ..one.manifest.clone() },
+            several => assemble::index(store, several, &attached.in_index, &self.request.annotations)?,
         };
-        Ok(Image { root, referrers: Vec::new(), platforms })
+        Ok(Image { root, referrers: attached.referrers, platforms })
     }
 
     async fn solve(
@@ -246,16 +255,23 @@ impl Work<'_> {
                 return Err(Error::new(Class::Cancelled, "stopped while compressing layers"));
             }
         };
+        let epoch = converted.epoch;
         let at = |level| annotation::at(&self.request.annotations, level, Some(&platform));
         let parts = Parts {
             config: converted.config,
-            epoch: converted.epoch,
+            epoch,
             layers: layers.clone(),
             annotations: at(AnnotationLevel::Manifest),
             descriptor_annotations: at(AnnotationLevel::ManifestDescriptor),
         };
         let report = assemble::image(self.gantry.store(), &platform, parts)?;
-        Ok(Built { report, layers, chain })
+        let facts =
+            Facts { request: self.request, input: self.input, definition, epoch, started: self.started };
+        let attestations = tokio::select! {
+            made = attestations::make(self.gantry, facts, &report, &chain) => made?,
+            () = stop.cancelled() => return Err(Error::new(Class::Cancelled, "stopped while attesting")),
+        };
+        Ok(Built { report, layers, chain, attestations })
     }
 }
 

@@ -122,6 +122,7 @@ mod tests {
             outputs: Vec::new(),
             annotations: Vec::new(),
             terms: Default::default(),
+            attestations: Default::default(),
             cache: CacheUse::Use,
             pull: false,
             verify: Default::default(),

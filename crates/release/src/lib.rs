@@ -7,6 +7,7 @@
 
 mod annotation;
 mod assemble;
+mod attestations;
 mod build;
 mod context;
 mod copy;
@@ -32,6 +33,9 @@ pub use copy::{Attached, CopyReport, CopyRequest, CopyState, PlatformForm, Platf
 pub use error::{Class, Error, Excerpt};
 pub use events::{Event, Events};
 pub use gantry::{Gantry, Settings};
+pub use gantry_attest::options::{
+    OptionError as AttestationError, Options as AttestationOptions, Place as AttestationPlace, parse_bool,
+};
 // What settings and results of this crate's own are made of.
 pub use gantry_registry::{
     Connection, CredentialSource, Explained, Explanation, HostPattern, HostRule, HostSettings, Identity,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use gantry_attest::options::Options as AttestationOptions;
 use gantry_oci::{Platform, Reference};
 
 use crate::annotation::Annotation;
@@ -32,6 +33,8 @@ pub struct BuildRequest {
     pub annotations: Vec<Annotation>,
     /// On which terms tags move.
     pub terms: Terms,
+    /// `--attest`, `--provenance`, `--sbom`.
+    pub attestations: AttestationOptions,
     /// Whether earlier results may be used.
     pub cache: CacheUse,
     /// Whether `FROM` always asks the registry (`--pull`). Tags are always resolved there; see `Registry`.

@@ -8,7 +8,7 @@ use gantry_oci::media_type;
 use serde_json::json;
 
 use super::*;
-use crate::layout::{self, AttestationManifest};
+use crate::layout::AttestationManifest;
 use crate::options::Form;
 use crate::statement::{Subject, predicate_type};
 
@@ -104,7 +104,12 @@ fn all_layouts() {
     for made in [&artifact, &older, &of_another, &referrer] {
         repository.put_attestation(made);
     }
-    let index = layout::index(vec![image()], &[artifact.clone(), older, of_another]);
+    let index = Index::new(
+        [image()]
+            .into_iter()
+            .chain([&artifact, &older, &of_another].map(AttestationManifest::index_entry))
+            .collect(),
+    );
     let bundle = json!({ "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json", "dsseEnvelope": dsse(&statement("e")) });
     let bundle = repository.holder("application/vnd.dev.sigstore.bundle.v0.3+json", &bundle);
     let signature = repository.holder("application/vnd.cncf.notary.signature", &json!({}));

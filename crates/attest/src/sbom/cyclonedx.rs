@@ -42,9 +42,6 @@ fn image(of: &Document<'_>) -> Value {
     image.insert("type".to_owned(), json!("container"));
     image.insert("name".to_owned(), json!(of.name()));
     image.insert("version".to_owned(), json!(of.image.manifest));
-    if let Some(purl) = of.purl() {
-        image.insert("purl".to_owned(), json!(purl.to_string()));
-    }
     Value::Object(image)
 }
 

@@ -1,19 +1,16 @@
 //! What a document says of the image itself, and what both formats need: identities that are the same in each run.
 
-use gantry_oci::{Digest, Platform, Reference};
+use gantry_oci::{Digest, Platform};
 use serde_json::Value;
 
 use super::scan::Inventory;
 use super::{cyclonedx, spdx};
-use crate::Purl;
 use crate::options::SbomFormat;
 use crate::statement::predicate_type;
 
 /// The image that a document is about.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// Its name, if it has one.
-    pub reference: Option<Reference>,
     /// Its platform.
     pub platform: Platform,
     /// The digest of its manifest.
@@ -42,15 +39,9 @@ impl Document<'_> {
         }
     }
 
-    /// The image's name, for people.
+    /// What the image is called: an image has the same digest whatever tags it gets, so none of them is here.
     pub(super) fn name(&self) -> String {
-        self.image.reference.as_ref().map_or_else(|| "image".to_owned(), Reference::familiar)
-    }
-
-    /// The image's package URL, if it has a name.
-    pub(super) fn purl(&self) -> Option<Purl> {
-        let reference = self.image.reference.as_ref()?.pinned(self.image.manifest);
-        Some(Purl::of_image(&reference, Some(&self.image.platform)))
+        format!("{} image {}", self.image.platform, self.image.manifest)
     }
 
     /// A UUID that only a document of this content has: version 8, whose bits are the maker's own.

@@ -59,9 +59,6 @@ fn image(of: &Document<'_>) -> Value {
     let mut image = package(IMAGE, &of.name(), &of.image.manifest.to_string(), "CONTAINER");
     let checksum = json!([{ "algorithm": "SHA256", "checksumValue": of.image.manifest.hex() }]);
     image.insert("checksums".to_owned(), checksum);
-    if let Some(purl) = of.purl() {
-        image.insert("externalRefs".to_owned(), purl_reference(&purl.to_string()));
-    }
     Value::Object(image)
 }
 

@@ -17,7 +17,7 @@ use crate::args::{Build, Global, ProgressMode, VerifyLevel};
 use crate::failure::usage;
 use crate::progress::{self, Display};
 use crate::signals::Signals;
-use crate::{annotation_spec, config, exit, metadata, output_spec, terms};
+use crate::{annotation_spec, attest_spec, config, exit, metadata, output_spec, terms};
 
 /// The reproducible-builds convention.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -85,6 +85,7 @@ fn request(global: &Global, args: &Build) -> Result<BuildRequest, Error> {
         outputs,
         annotations,
         terms: terms::terms(&args.terms)?,
+        attestations: attest_spec::options(args)?,
         cache: if args.no_cache { CacheUse::Ignore } else { CacheUse::Use },
         pull: args.pull,
         verify: VerifyPolicy { mode: verify_mode(args.verify), rules: config::verify_rules(global)? },

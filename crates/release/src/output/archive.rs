@@ -5,26 +5,24 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
-use gantry_oci::{Digest, Reference};
+use gantry_oci::{Descriptor, Digest, Reference};
 use gantry_store::{OCI_LAYOUT, Store};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Delivery, layout};
+use super::Delivery;
+use super::layout::Layout;
 use crate::error::{Class, Error};
 use crate::request::Destination;
 use crate::whole_file::write_file;
 
 /// Writes an OCI layout.
 pub(crate) async fn oci(delivery: &Delivery<'_>, names: &[Reference], to: &Destination) -> Result<(), Error> {
-    let files = vec![
-        ("oci-layout".to_owned(), OCI_LAYOUT.as_bytes().to_vec()),
-        ("index.json".to_owned(), layout::index(delivery.image, names)),
-    ];
-    write(delivery, files, to).await
+    write(delivery, Layout::of(delivery.image, names), None, to).await
 }
 
-/// Writes an OCI layout that Docker engines of all ages can load: it has a `manifest.json`, too.
+/// Writes an OCI layout that Docker engines of all ages can load: it has a `manifest.json`, too. Such an archive is the
+/// image for one platform and nothing else: its attestations are left out, as Docker leaves them out.
 pub(crate) async fn docker(
     delivery: &Delivery<'_>,
     names: &[Reference],
@@ -37,22 +35,22 @@ pub(crate) async fn docker(
         "RepoTags": names.iter().filter(|name| name.tag().is_some()).map(Reference::familiar).collect::<Vec<_>>(),
         "Layers": built.report.layers.iter().map(|layer| path(&layer.descriptor.digest)).collect::<Vec<_>>(),
     }]);
-    let files = vec![
-        ("oci-layout".to_owned(), OCI_LAYOUT.as_bytes().to_vec()),
-        ("index.json".to_owned(), layout::index(delivery.image, names)),
-        ("manifest.json".to_owned(), serde_json::to_vec(&manifest).expect("a manifest is plain data")),
-    ];
-    write(delivery, files, to).await
+    let root = Descriptor { platform: None, ..built.report.manifest.clone() };
+    let manifest = serde_json::to_vec(&manifest).expect("a manifest is plain data");
+    write(delivery, Layout { root: &root, referrers: &[], names }, Some(manifest), to).await
 }
 
 async fn write(
     delivery: &Delivery<'_>,
-    files: Vec<(String, Vec<u8>)>,
+    layout: Layout<'_>,
+    docker_manifest: Option<Vec<u8>>,
     to: &Destination,
 ) -> Result<(), Error> {
     delivery.fetch_all().await?;
     let store = delivery.gantry.store().clone();
-    let blobs = layout::blobs(&store, delivery.image)?;
+    let blobs = layout.blobs(&store)?;
+    let mut files = vec![("oci-layout", OCI_LAYOUT.as_bytes().to_vec()), ("index.json", layout.index())];
+    files.extend(docker_manifest.map(|manifest| ("manifest.json", manifest)));
     let (to, cancel) = (to.clone(), delivery.cancel.clone());
     let archive = move |out: &mut dyn Write| {
         let mut archive = tar::Builder::new(out);
@@ -82,7 +80,7 @@ fn append_directory(archive: &mut tar::Builder<&mut dyn Write>, path: &str) -> i
 }
 
 /// A header without anything that differs from run to run.
-fn header(size: u64, mode: u32) -> tar::Header {
+pub(crate) fn header(size: u64, mode: u32) -> tar::Header {
     let mut header = tar::Header::new_ustar();
     header.set_entry_type(tar::EntryType::Regular);
     header.set_size(size);

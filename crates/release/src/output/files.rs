@@ -1,15 +1,17 @@
 //! The file system of an image as files or as one archive, for a build whose result is not an image.
 //!
-//! Several platforms get a directory each, `linux_arm64` and so on, as with BuildKit.
+//! Several platforms get a directory each, `linux_arm64` and so on, as with BuildKit. Attestations are files beside those
+//! of their platform.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use gantry_oci::Platform;
 
 use super::Delivery;
-use super::archive::{blocking, to_destination};
+use super::archive::{blocking, header, to_destination};
+use crate::attestations::{self, AttestedFile};
 use crate::build::Built;
 use crate::error::Error;
 use crate::request::Destination;
@@ -23,15 +25,30 @@ pub(crate) async fn local(delivery: &Delivery<'_>, path: &Path) -> Result<(), Er
         };
         fs::create_dir_all(&target).map_err(|error| Error::io("create", &target, &error))?;
         delivery.gantry.engine.copy_to(&built.chain, &target, delivery.cancel.clone()).await?;
+        for file in attestations::files(delivery.gantry, built).await? {
+            let target = target.join(&file.name);
+            replace(&target, &file.bytes).map_err(|error| Error::io("write", &target, &error))?;
+        }
     }
     Ok(())
+}
+
+/// Writes a file in place of what has its name: the result may have put a link there, which must not be followed.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::File::create_new(path)?.write_all(bytes)
 }
 
 /// Writes the files as one archive.
 pub(crate) async fn tar(delivery: &Delivery<'_>, to: &Destination) -> Result<(), Error> {
     match delivery.image.platforms.as_slice() {
-        [one] => write_tree(delivery, one, to.clone()).await,
-        several => write_trees(delivery, several, to).await,
+        [one] if one.attestations.iter().all(|made| made.file.is_none()) => {
+            write_tree(delivery, one, to.clone()).await
+        }
+        platforms => write_trees(delivery, platforms, to).await,
     }
 }
 
@@ -45,30 +62,45 @@ async fn write_tree(delivery: &Delivery<'_>, built: &Built, to: Destination) -> 
     delivery.gantry.engine.with_tree(&built.chain, write).await?
 }
 
-/// Each tree is mounted only while it is written, so several pass through a file each.
-async fn write_trees(delivery: &Delivery<'_>, several: &[Built], to: &Destination) -> Result<(), Error> {
+/// One platform's part of an archive of several.
+struct Part {
+    /// The directory that everything in it goes to; none if it is the only one.
+    prefix: PathBuf,
+    archive: PathBuf,
+    attestations: Vec<AttestedFile>,
+}
+
+/// Each tree is mounted only while it is written, so several pass through a file each, as one does to which
+/// attestations are added.
+async fn write_trees(delivery: &Delivery<'_>, platforms: &[Built], to: &Destination) -> Result<(), Error> {
     let staging = delivery.gantry.store().temp_dir()?;
     let mut parts = Vec::new();
-    for built in several {
+    for built in platforms {
         let name = directory_name(&built.report.platform);
-        let part = staging.path().join(&name);
-        write_tree(delivery, built, Destination::File(part.clone())).await?;
-        parts.push((name, part));
+        let archive = staging.path().join(&name);
+        write_tree(delivery, built, Destination::File(archive.clone())).await?;
+        let prefix = if platforms.len() > 1 { PathBuf::from(name) } else { PathBuf::new() };
+        let attestations = attestations::files(delivery.gantry, built).await?;
+        parts.push(Part { prefix, archive, attestations });
     }
     let (to, cancel) = (to.clone(), delivery.cancel.clone());
     blocking(move || to_destination(&to, &cancel, |out| join(&parts, out))).await
 }
 
-/// Puts archives into one, each below its prefix.
-fn join(parts: &[(String, PathBuf)], out: &mut dyn io::Write) -> io::Result<()> {
+/// Puts archives into one, each below its prefix and followed by its attestations.
+fn join(parts: &[Part], out: &mut dyn Write) -> io::Result<()> {
     let mut joined = tar::Builder::new(out);
-    for (prefix, part) in parts {
-        let prefix = Path::new(prefix);
-        let mut archive = tar::Archive::new(io::BufReader::new(fs::File::open(part)?));
+    for Part { prefix, archive, attestations } in parts {
+        let mut archive = tar::Archive::new(io::BufReader::new(fs::File::open(archive)?));
         for entry in archive.entries()? {
             let mut entry = entry?;
+            // An archive has one file of a name, and what is said about the result is not the result's to say.
+            let name = entry.path()?.into_owned();
+            if attestations.iter().any(|file| Path::new(&file.name) == name) {
+                continue;
+            }
             let mut header = entry.header().clone();
-            let path = prefix.join(entry.path()?);
+            let path = prefix.join(name);
             let link = entry.link_name()?.map(|link| match header.entry_type() {
                 tar::EntryType::Link => prefix.join(link),
                 _ => link.into_owned(),
@@ -88,6 +120,10 @@ fn join(parts: &[(String, PathBuf)], out: &mut dyn io::Write) -> io::Result<()> 
                 Some(link) => joined.append_link(&mut header, path, link)?,
                 None => joined.append_data(&mut header, path, &mut entry)?,
             }
+        }
+        for file in attestations {
+            let mut header = header(file.bytes.len() as u64, 0o644);
+            joined.append_data(&mut header, prefix.join(&file.name), file.bytes.as_slice())?;
         }
     }
     joined.finish()

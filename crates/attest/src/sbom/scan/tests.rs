@@ -42,7 +42,6 @@ const ALPINE: &[u8] = b"NAME=\"Alpine Linux\"\nID=alpine\nVERSION_ID=3.21.2\n";
 
 fn image() -> Image {
     Image {
-        reference: Some("r.example/app:1".parse().unwrap()),
         platform: "linux/amd64".parse().unwrap(),
         manifest: Digest::of("manifest"),
         created: "2024-01-02T03:04:05Z".to_owned(),
