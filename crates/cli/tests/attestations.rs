@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may panic, as tests do")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -286,4 +286,64 @@ fn root_what_cannot_be_attested_fails() {
         let output = world.build(&[flag, "--output=type=oci,dest=x.tar"]).code(2);
         assert!(output.stderr.contains(message), "{}", output.stderr);
     }
+}
+
+/// A statement that BuildKit 0.29 made of this Dockerfile with `--provenance=mode=max,version=v1`.
+const OF_BUILDKIT: &str = include_str!("support/buildkit-provenance.json");
+/// What is in it and not in ours: what differs from run to run, and how BuildKit itself got the Dockerfile.
+const LEFT_OUT: [&str; 6] = [
+    ".runDetails.metadata.finishedOn",
+    ".runDetails.metadata.invocationId",
+    ".runDetails.metadata.startedOn",
+    ".runDetails.metadata.buildkit_metadata.source.infos[].digestMapping",
+    ".runDetails.metadata.buildkit_metadata.source.infos[].llbDefinition",
+    ".runDetails.metadata.buildkit_metadata.source.locations.step0",
+];
+/// What is in ours and not in it: BuildKit leaves out a list without elements.
+const ADDED: [&str; 1] = [".buildDefinition.resolvedDependencies"];
+
+/// The places in a document that have a value, without what is below those in `stop`. Digests are all one name.
+fn places(value: &Value, place: &str, stop: &[&str], found: &mut BTreeSet<String>) {
+    found.insert(place.to_owned());
+    match value {
+        _ if stop.contains(&place) => {}
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let name = if name.starts_with("sha256:") { "<digest>" } else { name };
+                places(value, &format!("{place}.{name}"), stop, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| places(item, &format!("{place}[]"), stop, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn root_provenance_has_the_shape_of_buildkits() {
+    let world = World::bare("FROM scratch\nARG FOO=def\nARG TOKEN\nCOPY a /a\n");
+    world.gantry.write("a", "hi\n");
+    let flags = [
+        "--provenance=mode=max",
+        "--build-arg=FOO=bar",
+        "--build-arg=TOKEN=canary",
+        "--output=type=oci,dest=out,tar=false",
+    ];
+    assert!(world.build(&flags).success().stdout.is_empty());
+    let layout = Layout(world.gantry.directory().join("out"));
+    let ours = layout.statements(&layout.index().manifests[1])[PROVENANCE]["predicate"].clone();
+    let theirs: Value = serde_json::from_str(OF_BUILDKIT).unwrap();
+    let [mut found, mut expected] = [BTreeSet::new(), BTreeSet::new()];
+    places(&ours, "", &[], &mut found);
+    places(&theirs["predicate"], "", &LEFT_OUT, &mut expected);
+    expected.retain(|place| !LEFT_OUT.contains(&place.as_str()));
+    expected.extend(ADDED.map(str::to_owned));
+    assert_eq!(found, expected);
+    let args = "/buildDefinition/externalParameters/request/args";
+    assert_eq!(ours.pointer(args), theirs["predicate"].pointer(args));
+    let copy = "/buildDefinition/internalParameters/buildConfig/llbDefinition/1";
+    assert_eq!(
+        ours.pointer(copy),
+        theirs["predicate"].pointer(copy),
+        "the step is the same, field for field"
+    );
 }
