@@ -28,6 +28,8 @@ pub const ARTIFACT_TYPE: &str = "application/vnd.docker.attestation.manifest.v1+
 pub(crate) const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
 pub(crate) const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 pub(crate) const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
+/// What [`REFERENCE_DIGEST`] was called at first.
+pub(crate) const REFERENCE_DIGEST_EARLIER: &str = "com.docker.reference.digest";
 pub(crate) const ATTESTATION_MANIFEST: &str = "attestation-manifest";
 
 /// OCI's empty JSON: the config of artifacts that need none.

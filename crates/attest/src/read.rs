@@ -10,7 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use gantry_oci::{BoxFuture, Descriptor, Digest, Document, Index, Manifest, ManifestError};
 use serde_json::Value;
 
-use crate::layout::{ARTIFACT_TYPE, ATTESTATION_MANIFEST, REFERENCE_DIGEST, REFERENCE_TYPE};
+use crate::layout::{
+    ARTIFACT_TYPE, ATTESTATION_MANIFEST, REFERENCE_DIGEST, REFERENCE_DIGEST_EARLIER, REFERENCE_TYPE,
+};
 use crate::statement::{self, Statement, StatementError};
 
 /// The largest statement that is read: BuildKit's limit for those that it makes.
@@ -124,8 +126,8 @@ pub fn entries(index: &Index, subject: &Digest) -> Vec<Descriptor> {
     let subject = subject.to_string();
     let is_holder = |entry: &&Descriptor| {
         let annotation = |name: &str| entry.annotations.get(name).map(String::as_str);
-        annotation(REFERENCE_TYPE) == Some(ATTESTATION_MANIFEST)
-            && annotation(REFERENCE_DIGEST) == Some(&subject)
+        let of = annotation(REFERENCE_DIGEST).or_else(|| annotation(REFERENCE_DIGEST_EARLIER));
+        annotation(REFERENCE_TYPE).is_none_or(|kind| kind == ATTESTATION_MANIFEST) && of == Some(&subject)
     };
     index.manifests.iter().filter(is_holder).cloned().collect()
 }
@@ -133,7 +135,7 @@ pub fn entries(index: &Index, subject: &Digest) -> Vec<Descriptor> {
 /// Whether a referrer holds attestations, and not a signature or anything else.
 fn is_holder(referrer: &Descriptor) -> bool {
     referrer.artifact_type.as_deref().is_some_and(|kind| {
-        matches!(kind, ARTIFACT_TYPE | statement::MEDIA_TYPE | DSSE) || kind.starts_with(BUNDLE)
+        matches!(kind, ARTIFACT_TYPE | statement::MEDIA_TYPE) || is_envelope(kind) || kind.starts_with(BUNDLE)
     })
 }
 
@@ -150,7 +152,7 @@ async fn statements<D: Documents>(
     for layer in layers {
         let open: fn(&[u8]) -> Result<Option<Statement>, StatementError> = match layer.media_type.as_str() {
             statement::MEDIA_TYPE => |bytes| Statement::parse(bytes).map(Some),
-            DSSE => |bytes| envelope(&serde_json::from_slice(bytes)?),
+            kind if is_envelope(kind) => |bytes| envelope(&serde_json::from_slice(bytes)?),
             kind if kind.starts_with(BUNDLE) => |bytes| bundle(&serde_json::from_slice(bytes)?),
             _ => continue,
         };
@@ -167,6 +169,11 @@ async fn statements<D: Documents>(
         found.extend(open(&bytes).map_err(|source| ReadError::Statement { digest: layer.digest, source })?);
     }
     Ok(found)
+}
+
+/// cosign's type, or one of in-toto's for a predicate: `application/vnd.in-toto.provenance+dsse`.
+fn is_envelope(kind: &str) -> bool {
+    kind == DSSE || (kind.starts_with("application/vnd.in-toto") && kind.ends_with("+dsse"))
 }
 
 /// What a signed envelope (DSSE) holds, if that is a statement.

@@ -1,10 +1,11 @@
 //! Attestations of a build: made per platform, once its manifest is there, and put where the request wants them.
 //!
 //! `facts` collects what provenance tells from the request and the graph, `tree` lets a bill of materials see the final
-//! files, `files` is for results that are no images. The documents themselves are `gantry-attest`'s.
+//! files, `repository` names the revision, `files` is for results that are no images. The documents themselves are `gantry-attest`'s.
 
 mod facts;
 mod files;
+mod repository;
 mod tree;
 
 use std::time::SystemTime;

@@ -104,18 +104,21 @@ fn all_layouts() {
     for made in [&artifact, &older, &of_another, &referrer] {
         repository.put_attestation(made);
     }
-    let index = Index::new(
+    let mut index = Index::new(
         [image()]
             .into_iter()
             .chain([&artifact, &older, &of_another].map(AttestationManifest::index_entry))
             .collect(),
     );
+    let renamed = &mut index.manifests[2].annotations;
+    let digest = renamed.remove(REFERENCE_DIGEST).unwrap();
+    renamed.insert(REFERENCE_DIGEST_EARLIER.to_owned(), digest);
     let bundle = json!({ "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json", "dsseEnvelope": dsse(&statement("e")) });
     let bundle = repository.holder("application/vnd.dev.sigstore.bundle.v0.3+json", &bundle);
     let signature = repository.holder("application/vnd.cncf.notary.signature", &json!({}));
     // A registry lists the artifact of the index among the referrers, too.
     repository.referrers = vec![artifact.descriptor.clone(), referrer.descriptor, bundle, signature];
-    let cosign = repository.holder(DSSE, &dsse(&statement("f")));
+    let cosign = repository.holder("application/vnd.in-toto.spdx+dsse", &dsse(&statement("f")));
     repository.tags.insert(format!("sha256-{}.att", image().digest.hex()), cosign);
     let found = now(read(&repository, Some(&index), &image().digest)).unwrap();
     assert_eq!(predicates(&found), ["a", "b", "c", "d", "e", "f"]);

@@ -11,7 +11,7 @@ use gantry_llb::pb::op::Op;
 use gantry_llb::{Definition, json, pb};
 use gantry_oci::{Digest, Platform, Reference};
 
-use super::Facts;
+use super::{Facts, repository};
 use crate::report::PlatformReport;
 use crate::request::CacheUse;
 
@@ -46,7 +46,7 @@ pub(super) fn provenance(
         },
         dependencies: found.dependencies.into_iter().collect(),
         network: found.network,
-        vcs: BTreeMap::new(),
+        vcs: repository::describe(&facts.input.context),
         reproducible: options.reproducible,
         times,
         details: details(facts.definition, report),
