@@ -5,8 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use gantry_oci::{Descriptor, Digest, Index, Manifest};
+use gantry_attest::read::{Attestation, Documents};
+use gantry_oci::{BoxFuture, Descriptor, Digest, Index, Manifest};
 use serde_json::{Value, json};
 
 #[path = "support/world.rs"]
@@ -154,11 +156,22 @@ fn root_the_older_form() {
     assert_eq!(predicate["invocation"]["configSource"]["entryPoint"], "Dockerfile");
 }
 
+/// A machine whose context is the same as any other's, times included.
+fn equal_world() -> World {
+    let world = World::bare("FROM scratch\nCOPY root /\n");
+    world.gantry.write("root/var/lib/dpkg/status", "Package: hello\nVersion: 1\n");
+    for path in ["root/var/lib/dpkg/status", "root/var/lib/dpkg", "root/var/lib", "root/var", "root"] {
+        let file = fs::File::open(world.gantry.directory().join(path)).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
+    }
+    world
+}
+
 #[test]
 fn root_equal_builds_have_equal_attestations() {
     let digests = [(); 2].map(|()| {
-        let flags = [BOTH, "--provenance=mode=max", "--sbom=format=cyclonedx", "--build-arg=TOKEN=x"];
-        Layout::build(&world(), &flags).top().manifests[0].digest
+        let flags = [BOTH, "--provenance=mode=max", "--sbom=format=cyclonedx"];
+        Layout::build(&equal_world(), &flags).top().manifests[0].digest
     });
     assert_eq!(digests[0], digests[1]);
 }
@@ -286,6 +299,99 @@ fn root_what_cannot_be_attested_fails() {
         let output = world.build(&[flag, "--output=type=oci,dest=x.tar"]).code(2);
         assert!(output.stderr.contains(message), "{}", output.stderr);
     }
+}
+
+/// What was pushed into one repository, as a reader of attestations finds it. The list of referrers is made of what was
+/// put there.
+struct Pushed<'a> {
+    world: &'a World,
+    repository: &'static str,
+}
+
+impl Pushed<'_> {
+    fn get(&self, reference: &str) -> Option<(Descriptor, Vec<u8>)> {
+        let (digest, kind, bytes) = self.world.registry.manifest(self.repository, reference)?;
+        Some((Descriptor::new(kind, digest, bytes.len() as u64), bytes.to_vec()))
+    }
+
+    fn manifests(&self) -> BTreeSet<Digest> {
+        let put = self.world.registry.logged("PUT", "/manifests/sha256:");
+        put.iter().map(|exchange| exchange.path.rsplit('/').next().unwrap().parse().unwrap()).collect()
+    }
+
+    /// The attestations of an image, by predicate type.
+    fn read(&self, index: Option<&Index>, image: &Digest) -> BTreeMap<String, Value> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let found = runtime.block_on(gantry_attest::read::read(self, index, image)).unwrap();
+        let entry = |found: Attestation| (found.statement.predicate_type.clone(), json!(found.statement));
+        found.into_iter().map(entry).collect()
+    }
+}
+
+impl Documents for Pushed<'_> {
+    type Error = String;
+
+    fn manifest<'a>(&'a self, manifest: &'a Descriptor, _: u64) -> BoxFuture<'a, Result<Vec<u8>, String>> {
+        let found = self.get(&manifest.digest.to_string()).map(|(_, bytes)| bytes);
+        Box::pin(async move { found.ok_or_else(|| format!("there is no manifest {}", manifest.digest)) })
+    }
+
+    fn blob<'a>(&'a self, blob: &'a Descriptor, _: u64) -> BoxFuture<'a, Result<Vec<u8>, String>> {
+        let found = self.world.registry.blob(self.repository, &blob.digest).map(|bytes| bytes.to_vec());
+        Box::pin(async move { found.ok_or_else(|| format!("there is no blob {}", blob.digest)) })
+    }
+
+    fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, String>> {
+        let manifests = self.manifests();
+        let refers = |digest: &Digest| {
+            let (descriptor, bytes) = self.get(&digest.to_string())?;
+            let document: Value = serde_json::from_slice(&bytes).ok()?;
+            let artifact_type = document["artifactType"].as_str().map(str::to_owned);
+            (document["subject"]["digest"] == json!(subject))
+                .then_some(Descriptor { artifact_type, ..descriptor })
+        };
+        let found = manifests.iter().filter_map(refers).collect();
+        Box::pin(async move { Ok(found) })
+    }
+
+    fn tagged<'a>(&'a self, tag: &'a str) -> BoxFuture<'a, Result<Option<Descriptor>, String>> {
+        let found = self.get(tag).map(|(descriptor, _)| descriptor);
+        Box::pin(async move { Ok(found) })
+    }
+}
+
+#[test]
+fn root_pushed_in_the_index_and_read_back() {
+    let world = world();
+    build(&world, &[BOTH, "--push", "--tag=HOST/app:1", "--provenance=mode=min", "--sbom=format=cyclonedx"]);
+    let pushed = Pushed { world: &world, repository: "app" };
+    let (_, bytes) = pushed.get("1").unwrap();
+    let index: Index = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(index.manifests.len(), 4);
+    for image in &index.manifests[..2] {
+        let statements = pushed.read(Some(&index), &image.digest);
+        assert_eq!(
+            statements.keys().map(String::as_str).collect::<Vec<_>>(),
+            ["https://cyclonedx.org/bom", PROVENANCE]
+        );
+        assert_eq!(statements[PROVENANCE]["subject"][0]["digest"]["sha256"], image.digest.hex());
+    }
+}
+
+#[test]
+fn root_pushed_as_referrers_and_read_back() {
+    let world = world();
+    build(&world, &["--push", "--tag=HOST/app:plain"]);
+    build(&world, &["--push", "--tag=HOST/app:1", "--sbom=1", "--provenance=1", "--attest-in=referrers"]);
+    let pushed = Pushed { world: &world, repository: "app" };
+    let (image, _) = pushed.get("1").unwrap();
+    assert_eq!(
+        Some(&image),
+        pushed.get("plain").as_ref().map(|(image, _)| image),
+        "the tag shows no attestations"
+    );
+    let statements = pushed.read(None, &image.digest);
+    assert_eq!(statements.keys().map(String::as_str).collect::<Vec<_>>(), [PROVENANCE, SPDX]);
 }
 
 /// A statement that BuildKit 0.29 made of this Dockerfile with `--provenance=mode=max,version=v1`.
