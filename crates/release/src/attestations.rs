@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use gantry_attest::layout::AttestationManifest;
 use gantry_attest::options::{Options, Place, SbomFormat, SbomOptions, Times};
 use gantry_attest::{Statement, Subject, sbom};
-use gantry_engine::LayerChain;
+use gantry_engine::ExportedLayer;
 use gantry_llb::Definition;
 use gantry_oci::{Descriptor, ImageConfig};
 use gantry_store::Store;
@@ -65,7 +65,7 @@ pub(crate) async fn make(
     gantry: &Gantry,
     facts: Facts<'_>,
     report: &PlatformReport,
-    chain: &LayerChain,
+    layers: &[ExportedLayer],
 ) -> Result<Vec<Attestation>, Error> {
     let options = &facts.request.attestations;
     // The digest says which image it is. What it is called is no part of it: the same image may get further names.
@@ -74,7 +74,7 @@ pub(crate) async fn make(
     };
     let mut attestations = Vec::new();
     if let Some(sbom) = &options.sbom {
-        let statement = about(bill_of_materials(gantry, *sbom, report, chain).await?);
+        let statement = about(bill_of_materials(gantry, *sbom, report, layers).await?);
         attestations.push(Attestation { statement, file: Some(sbom_file_name(sbom.format).to_owned()) });
     }
     if let Some(provenance) = &options.provenance {
@@ -120,9 +120,9 @@ async fn bill_of_materials(
     gantry: &Gantry,
     options: SbomOptions,
     report: &PlatformReport,
-    chain: &LayerChain,
+    layers: &[ExportedLayer],
 ) -> Result<(&'static str, Value), Error> {
-    let inventory = tree::scan(gantry, chain).await?.map_err(|error| {
+    let inventory = tree::scan(gantry, layers).await?.map_err(|error| {
         let mut message =
             Error::new(Class::Build, format!("no bill of materials for {}: {error}", report.platform))
                 .hint("build without --sbom, or repair the package database");

@@ -268,7 +268,7 @@ impl Work<'_> {
         let facts =
             Facts { request: self.request, input: self.input, definition, epoch, started: self.started };
         let attestations = tokio::select! {
-            made = attestations::make(self.gantry, facts, &report, &chain) => made?,
+            made = attestations::make(self.gantry, facts, &report, &layers) => made?,
             () = stop.cancelled() => return Err(Error::new(Class::Cancelled, "stopped while attesting")),
         };
         Ok(Built { report, layers, chain, attestations })

@@ -8,7 +8,7 @@ pub(crate) const MAX_FILE: u64 = 64 << 20;
 pub(crate) const MAX_LAYER: u64 = 128 << 20;
 
 /// Files by their whole paths.
-const FILES: [&[u8]; 12] = [
+const FILES: [&[u8]; 17] = [
     b"var/lib/dpkg/status",
     b"lib/apk/db/installed",
     b"usr/lib/apk/db/installed",
@@ -19,6 +19,11 @@ const FILES: [&[u8]; 12] = [
     b"usr/lib/sysimage/rpm/Packages",
     b"usr/lib/sysimage/rpm/Packages.db",
     b"usr/share/rpm/rpmdb.sqlite",
+    b"usr/share/rpm/Packages",
+    b"usr/share/rpm/Packages.db",
+    b"var/lib/rpm/rpmdb.sqlite-wal",
+    b"usr/lib/sysimage/rpm/rpmdb.sqlite-wal",
+    b"usr/share/rpm/rpmdb.sqlite-wal",
     b"etc/os-release",
     b"usr/lib/os-release",
 ];

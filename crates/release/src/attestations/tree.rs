@@ -1,68 +1,47 @@
-//! The final file tree of a build, as a bill of materials reads it.
+//! The final file tree of a build, as a bill of materials reads it: from the indexes of its layers, which keep the package
+//! databases. No layer is read again for it, and none is unpacked.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::io;
 
 use gantry_attest::sbom::{Inventory, ScanError, Tree, scan as scan_tree};
-use gantry_engine::LayerChain;
-use rustix::fs::{CWD, Dir, Mode, OFlags, ResolveFlags, openat, openat2};
+use gantry_engine::ExportedLayer;
+use gantry_layer::{FileTree, NodeKind};
 
 use crate::error::Error;
 use crate::gantry::Gantry;
+use crate::output::blocking;
 
 /// Reads the package databases of a tree.
-pub(super) async fn scan(gantry: &Gantry, chain: &LayerChain) -> Result<Result<Inventory, ScanError>, Error> {
-    let scan = |root: &Path| Mounted::open(root).map(|tree| scan_tree(&tree));
-    let scanned = gantry.engine.with_tree(chain, scan).await?;
-    scanned.map_err(|error| Error::io("open", Path::new("the tree"), &error))
+pub(super) async fn scan(
+    gantry: &Gantry,
+    layers: &[ExportedLayer],
+) -> Result<Result<Inventory, ScanError>, Error> {
+    let indexes = layers.iter().map(|layer| gantry.engine.layer_index(&layer.blob));
+    let indexes = futures_util::future::try_join_all(indexes).await?;
+    blocking(move || Ok(scan_tree(&Indexed(FileTree::merge(&indexes))))).await
 }
 
-/// A tree that is mounted somewhere. Links lead nowhere outside it: the kernel sees to that.
-struct Mounted(OwnedFd);
+struct Indexed(FileTree);
 
-impl Mounted {
-    fn open(root: &Path) -> io::Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self(openat(CWD, root, flags, Mode::empty())?))
-    }
-
-    fn inside(&self, path: &str, flags: OFlags) -> io::Result<Option<OwnedFd>> {
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        match openat2(&self.0, path, flags, Mode::empty(), resolve).map_err(io::Error::from) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-impl Tree for Mounted {
+impl Tree for Indexed {
     fn read(&self, path: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
-        let Some(file) = self.inside(path, OFlags::empty())? else { return Ok(None) };
-        let file = File::from(file);
-        if !file.metadata()?.is_file() {
-            return Ok(None);
+        let Some((_, node)) = self.0.resolve(path.as_bytes()) else { return Ok(None) };
+        let NodeKind::File(content) = &node.kind else { return Ok(None) };
+        if content.size == 0 {
+            return Ok(Some(Vec::new()));
         }
-        let mut bytes = Vec::new();
-        file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-        match bytes.len() as u64 > limit {
-            true => Err(io::Error::other(format!("it has more than {limit} bytes"))),
-            false => Ok(Some(bytes)),
+        // An index keeps neither what is too large nor what it does not know to be a database.
+        match self.0.kept(path.as_bytes()).filter(|bytes| bytes.len() as u64 <= limit) {
+            Some(bytes) => Ok(Some(bytes.to_vec())),
+            None => Err(io::Error::other(format!(
+                "the index of its layer does not keep its {} bytes",
+                content.size
+            ))),
         }
     }
 
     fn names(&self, directory: &str) -> io::Result<Vec<String>> {
-        let Some(directory) = self.inside(directory, OFlags::DIRECTORY)? else { return Ok(Vec::new()) };
-        let mut names = Vec::new();
-        for entry in Dir::read_from(directory)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if !matches!(name.as_str(), "." | "..") {
-                names.push(name);
-            }
-        }
-        Ok(names)
+        let names = self.0.kept_in(directory.as_bytes()).map(|(name, _)| name);
+        Ok(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
     }
 }
