@@ -504,7 +504,7 @@ fn root_wrong_password() {
         --- stdout
         --- stderr
         error: pushing blob sha256:[DIGEST] to 127.0.0.1:[PORT]/app: registry `127.0.0.1:[PORT]` refused the credentials: 401 Unauthorized
-        hint: log in again: the password or token may have changed or run out
+        hint: log in again: the user name, password or token is wrong
         hint: `gantry publish sha256:[DIGEST]` goes on from here
         ");
     world.registry.set_access(Access::bearer("ann", "right", Duration::from_secs(60)));
@@ -513,7 +513,7 @@ fn root_wrong_password() {
         --- stdout
         --- stderr
         error: pushing blob sha256:[DIGEST] to 127.0.0.1:[PORT]/app: registry `127.0.0.1:[PORT]` refused the credentials: 401 Unauthorized: UNAUTHORIZED: incorrect username or password
-        hint: log in again: the password or token may have changed or run out
+        hint: log in again: the user name, password or token is wrong
         hint: `gantry publish sha256:[DIGEST]` goes on from here
         ");
 }

@@ -353,7 +353,8 @@ fn root_a_result_with_foreign_programs_leaves_nowhere() {
     let output = format!("--output=type=oci,dest={}", archive.display());
     let failed = world.build(&["--progress=quiet", "--tag=HOST/app:1", "--push", &output]).code(5);
     assert!(failed.stderr.contains(&format!("the image for linux/{HOST}: /app is ")), "{}", failed.stderr);
-    assert!(world.registry.logged("PUT", "").is_empty() && !archive.exists());
+    // Layers may have been sent while it was built; nothing names them.
+    assert!(world.registry.logged("PUT", "/manifests/").is_empty() && !archive.exists());
     let _ = world.build(&["--progress=quiet", "--output=type=local,dest=files"]).success();
     let _ = world.build(&["--progress=quiet", "--tag=HOST/app:1", "--push", "--verify=report"]).success();
     let verified = world.gantry.run(["verify", &world.expand("HOST/app:1")]).code(5);
