@@ -16,6 +16,9 @@ const MAX_NESTING: usize = 64;
 /// How long a text may become. Doubling a variable sixty times must end in an error and not in an empty memory.
 const MAX_EXPANSION: usize = 4 << 20;
 
+/// How much of a text a message quotes: its lines are shown anyway.
+const MAX_QUOTED: usize = 200;
+
 /// What happens to quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Quotes {
@@ -45,6 +48,8 @@ pub(crate) struct Lexer {
 pub(crate) struct Expanded {
     /// The text.
     pub(crate) text: String,
+    /// The variables that were asked for and are set.
+    pub(crate) used: BTreeSet<String>,
     /// The variables that were asked for and not set.
     pub(crate) unset: BTreeSet<String>,
 }
@@ -59,19 +64,28 @@ impl Lexer {
     pub(crate) fn word(&self, text: &str, environment: &Environment) -> Result<Expanded, Fault> {
         let mut scan = Scan::new(self, text, environment);
         let output = scan.until(None, self.raw_escapes).map_err(|fault| failed(text, fault))?;
-        Ok(Expanded { text: output.text, unset: scan.unset })
+        Ok(Expanded { text: output.text, used: scan.used, unset: scan.unset })
     }
 
     /// Expands a text and splits it at unquoted blanks, those that come out of variables included.
+    ///
+    /// As in BuildKit, the word so far is lost where a word inside braces begins: `1${X:-2}` is the word `2`.
     pub(crate) fn words(&self, text: &str, environment: &Environment) -> Result<Vec<String>, Fault> {
         let mut scan = Scan::new(self, text, environment);
         let output = scan.until(None, self.raw_escapes).map_err(|fault| failed(text, fault))?;
-        Ok(output.into_words())
+        Ok(output.words)
     }
 }
 
 fn failed(text: &str, fault: Fault) -> Fault {
-    fault.context(format_args!("cannot expand `{text}`"))
+    match text.char_indices().nth(MAX_QUOTED) {
+        None => fault.context(format_args!("cannot expand `{text}`")),
+        Some((end, _)) => fault.context(format_args!("cannot expand `{}…`", &text[..end])),
+    }
+}
+
+fn too_large() -> Fault {
+    Fault::semantics(format!("it grows beyond {} MiB", MAX_EXPANSION >> 20))
 }
 
 /// A walk over one text.
@@ -82,40 +96,19 @@ struct Scan<'a> {
     raw_escapes: bool,
     depth: usize,
     produced: usize,
+    /// The steps that patterns took.
+    work: usize,
+    /// The word so far, of the innermost text that is being read.
+    word: String,
+    used: BTreeSet<String>,
     unset: BTreeSet<String>,
 }
 
-/// What came out so far: as one text, and split into words.
+/// What came out so far: as one text, and the complete words.
 #[derive(Default)]
 struct Output {
     text: String,
     words: Vec<String>,
-    word: String,
-}
-
-impl Output {
-    /// A character that may separate words.
-    fn char(&mut self, char: char) {
-        self.text.push(char);
-        match char.is_whitespace() {
-            true if !self.word.is_empty() => self.words.push(std::mem::take(&mut self.word)),
-            true => {}
-            false => self.word.push(char),
-        }
-    }
-
-    /// A text that is part of the word, whatever is in it.
-    fn quoted(&mut self, text: &str) {
-        self.text.push_str(text);
-        self.word.push_str(text);
-    }
-
-    fn into_words(mut self) -> Vec<String> {
-        if !self.word.is_empty() {
-            self.words.push(self.word);
-        }
-        self.words
-    }
 }
 
 impl<'a> Scan<'a> {
@@ -127,7 +120,31 @@ impl<'a> Scan<'a> {
             raw_escapes: lexer.raw_escapes,
             depth: 0,
             produced: 0,
+            work: 0,
+            word: String::new(),
+            used: BTreeSet::new(),
             unset: BTreeSet::new(),
+        }
+    }
+
+    /// Adds a character that may separate words.
+    fn char(&mut self, output: &mut Output, char: char) {
+        output.text.push(char);
+        match char.is_whitespace() {
+            true => self.end_word(output),
+            false => self.word.push(char),
+        }
+    }
+
+    /// Adds a text that is part of the word, whatever is in it.
+    fn quoted(&mut self, output: &mut Output, text: &str) {
+        output.text.push_str(text);
+        self.word.push_str(text);
+    }
+
+    fn end_word(&mut self, output: &mut Output) {
+        if !self.word.is_empty() {
+            output.words.push(std::mem::take(&mut self.word));
         }
     }
 
@@ -139,7 +156,9 @@ impl<'a> Scan<'a> {
         }
         let outer_escapes = std::mem::replace(&mut self.raw_escapes, raw_escapes);
         let mut output = Output::default();
+        self.word.clear();
         let ended = self.fill(&mut output, stop);
+        self.end_word(&mut output);
         self.raw_escapes = outer_escapes;
         self.depth -= 1;
         match (ended?, stop) {
@@ -155,26 +174,30 @@ impl<'a> Scan<'a> {
                 return Ok(true);
             }
             match char {
-                '\'' if self.lexer.quotes != Quotes::Ignore => output.quoted(&self.single_quoted()?),
-                '"' if self.lexer.quotes != Quotes::Ignore => output.quoted(&self.double_quoted()?),
+                '\'' | '"' if self.lexer.quotes != Quotes::Ignore => {
+                    let text = if char == '"' { self.double_quoted()? } else { self.single_quoted()? };
+                    self.quoted(output, &text);
+                }
                 '$' => {
                     let value = self.dollar()?;
                     self.produced += value.len();
                     if self.produced > MAX_EXPANSION {
-                        let limit = MAX_EXPANSION >> 20;
-                        return Err(Fault::semantics(format!("it grows beyond {limit} MiB")));
+                        return Err(too_large());
                     }
-                    value.chars().for_each(|char| output.char(char));
+                    value.chars().for_each(|char| self.char(output, char));
                 }
-                '<' => output.quoted(&self.heredoc_mark()),
+                '<' => {
+                    let mark = self.heredoc_mark();
+                    self.quoted(output, &mark);
+                }
                 char if char == self.lexer.escape => {
                     if self.raw_escapes {
-                        output.quoted(char.encode_utf8(&mut [0; 4]));
+                        self.quoted(output, char.encode_utf8(&mut [0; 4]));
                     }
                     let Some(escaped) = self.chars.next() else { break };
-                    output.quoted(escaped.encode_utf8(&mut [0; 4]));
+                    self.quoted(output, escaped.encode_utf8(&mut [0; 4]));
                 }
-                char => output.char(char),
+                char => self.char(output, char),
             }
         }
         Ok(false)

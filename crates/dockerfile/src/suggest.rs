@@ -13,35 +13,46 @@ pub(crate) fn closest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>
             return None;
         }
         let distance = distance(word, option);
-        if distance <= MAX_DISTANCE && best.is_none_or(|(least, _)| distance < least) {
-            best = Some((distance, option));
+        if distance > MAX_DISTANCE {
+            continue;
+        }
+        // Of equally near ones, the one with the same letters was meant.
+        let rank = (distance, letters(word) != letters(option));
+        if best.is_none_or(|(least, _)| rank < least) {
+            best = Some((rank, option));
         }
     }
     best.map(|(_, option)| option.to_owned())
 }
 
-/// Levenshtein's distance, in which two swapped neighbours are one mistake.
+/// Levenshtein's distance, or more than [`MAX_DISTANCE`] if it is more than that.
 fn distance(left: &str, right: &str) -> usize {
-    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
-    if left.len().max(right.len()) > MAX_WORD || left.len().abs_diff(right.len()) > MAX_DISTANCE {
-        return usize::MAX;
+    const FAR: usize = MAX_DISTANCE + 1;
+    // A character is one to four bytes, so bytes alone tell most pairs apart.
+    if left.len() > MAX_WORD || right.len() > MAX_WORD || left.len().abs_diff(right.len()) > 4 * MAX_DISTANCE
+    {
+        return FAR;
     }
-    let mut table = vec![vec![0; right.len() + 1]; left.len() + 1];
-    for i in 0..=left.len() {
-        for j in 0..=right.len() {
-            if i == 0 || j == 0 {
-                table[i][j] = i + j;
-                continue;
-            }
-            let replaced = table[i - 1][j - 1] + usize::from(left[i - 1] != right[j - 1]);
-            let mut least = replaced.min(table[i - 1][j] + 1).min(table[i][j - 1] + 1);
-            if i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1] {
-                least = least.min(table[i - 2][j - 2] + 1);
-            }
-            table[i][j] = least;
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, char) in left.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, other) in right.iter().enumerate() {
+            let replaced = diagonal + usize::from(char != *other);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+        if row.iter().all(|distance| *distance > MAX_DISTANCE) {
+            return FAR;
         }
     }
-    table[left.len()][right.len()]
+    row[right.len()]
+}
+
+fn letters(word: &str) -> Vec<char> {
+    let mut letters: Vec<char> = word.chars().collect();
+    letters.sort_unstable();
+    letters
 }
 
 #[cfg(test)]

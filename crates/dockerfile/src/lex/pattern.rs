@@ -1,6 +1,7 @@
 //! The patterns of `${v#p}`, `${v%p}` and `${v/p/r}`: `*`, `?` and characters, no classes.
 //!
-//! Matching keeps the set of all places where a match may have come to, so its time is the product of the lengths.
+//! Matching keeps the set of all places that it may have come to, so its time is the product of the lengths. A pattern
+//! with a star has one match per line at most, so that replacing all matches takes no longer.
 
 use crate::error::Fault;
 
@@ -42,18 +43,24 @@ impl Pattern {
         Ok(Self(tokens))
     }
 
+    /// How many steps matching a value takes at most.
+    pub(super) fn work(&self, value: &str) -> usize {
+        value.len().saturating_mul(self.0.len() + 1)
+    }
+
     /// The value without its shortest or longest beginning that matches.
-    pub(super) fn without_prefix(&self, value: &str, longest: bool) -> String {
-        let chars: Vec<char> = value.chars().collect();
-        let end = pick(&ends(self.0.iter(), &chars, Starts::First), longest);
-        chars[end.unwrap_or(0)..].iter().collect()
+    pub(super) fn without_prefix(&self, value: &str, extent: Extent) -> String {
+        let tokens: Vec<Token> = self.0.clone();
+        let length = Matcher::new(&tokens).anchored(value.chars(), extent).unwrap_or(0);
+        value.chars().skip(length).collect()
     }
 
     /// The value without its shortest or longest end that matches.
-    pub(super) fn without_suffix(&self, value: &str, longest: bool) -> String {
-        let chars: Vec<char> = value.chars().rev().collect();
-        let end = pick(&ends(self.0.iter().rev(), &chars, Starts::First), longest);
-        chars[end.unwrap_or(0)..].iter().rev().collect()
+    pub(super) fn without_suffix(&self, value: &str, extent: Extent) -> String {
+        let tokens: Vec<Token> = self.0.iter().rev().copied().collect();
+        let length = Matcher::new(&tokens).anchored(value.chars().rev(), extent).unwrap_or(0);
+        let kept = value.chars().count() - length;
+        value.chars().take(kept).collect()
     }
 
     /// The value with its first match, the longest one there, replaced as it stands.
@@ -67,9 +74,9 @@ impl Pattern {
         format!("{}{replacement}{}", text(&chars[..start]), text(&chars[end..]))
     }
 
-    /// The value with all matches replaced. As in BuildKit, the replacement is a template of Go's `regexp`: `$0` is
-    /// the match, `$$` a dollar, any other name nothing.
-    pub(super) fn replace_all(&self, value: &str, replacement: &str) -> String {
+    /// The value with all matches replaced; none if it becomes longer than `limit` bytes. As in BuildKit, the
+    /// replacement is a template of Go's `regexp`: `$0` is the match, `$$` a dollar, any other name nothing.
+    pub(super) fn replace_all(&self, value: &str, replacement: &str, limit: usize) -> Option<String> {
         let chars: Vec<char> = value.chars().collect();
         let starts = self.starts(&chars);
         let mut result = String::new();
@@ -84,6 +91,9 @@ impl Pattern {
                     result.push_str(&expand_template(replacement, &found));
                     at += length;
                     last_end = Some(at);
+                    if result.len() > limit {
+                        return None;
+                    }
                     if length > 0 {
                         continue;
                     }
@@ -93,56 +103,98 @@ impl Pattern {
             result.extend(chars.get(at));
             at += 1;
         }
-        result
+        Some(result)
     }
 
     /// Where matches start: the ends of backward matches.
     fn starts(&self, chars: &[char]) -> Vec<bool> {
-        let reversed: Vec<char> = chars.iter().rev().copied().collect();
-        let mut ends = ends(self.0.iter().rev(), &reversed, Starts::Everywhere);
-        ends.reverse();
-        ends
+        let tokens: Vec<Token> = self.0.iter().rev().copied().collect();
+        let mut matcher = Matcher::new(&tokens);
+        let mut starts = vec![false; chars.len() + 1];
+        starts[chars.len()] = matcher.accepts();
+        for (at, char) in chars.iter().enumerate().rev() {
+            matcher.step(*char);
+            matcher.enter(0);
+            starts[at] = matcher.accepts();
+        }
+        starts
     }
 
     fn longest(&self, chars: &[char]) -> usize {
-        pick(&ends(self.0.iter(), chars, Starts::First), true).unwrap_or(0)
+        Matcher::new(&self.0).anchored(chars.iter().copied(), Extent::Longest).unwrap_or(0)
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Starts {
-    First,
-    Everywhere,
+/// Which of several matches is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// `#` and `%`
+    Shortest,
+    /// `##` and `%%`
+    Longest,
 }
 
-/// After how many characters a match may end.
-fn ends<'a>(tokens: impl Iterator<Item = &'a Token>, chars: &[char], starts: Starts) -> Vec<bool> {
-    let mut places: Vec<bool> = (0..=chars.len()).map(|at| at == 0 || starts == Starts::Everywhere).collect();
-    for token in tokens {
-        match token {
-            Token::Star => {
-                for at in 0..chars.len() {
-                    places[at + 1] |= places[at] && chars[at] != '\n';
-                }
+/// All places of a pattern that matching may have come to.
+struct Matcher<'a> {
+    tokens: &'a [Token],
+    places: Vec<bool>,
+    /// The places of the step before.
+    before: Vec<bool>,
+}
+
+impl<'a> Matcher<'a> {
+    fn new(tokens: &'a [Token]) -> Self {
+        let none = vec![false; tokens.len() + 1];
+        let mut matcher = Self { tokens, places: none.clone(), before: none };
+        matcher.enter(0);
+        matcher
+    }
+
+    /// Notes a place, and those behind stars, which may match nothing.
+    fn enter(&mut self, place: usize) {
+        let mut place = place;
+        self.places[place] = true;
+        while self.tokens.get(place) == Some(&Token::Star) {
+            place += 1;
+            self.places[place] = true;
+        }
+    }
+
+    fn step(&mut self, char: char) {
+        std::mem::swap(&mut self.places, &mut self.before);
+        self.places.fill(false);
+        for place in 0..self.tokens.len() {
+            if !self.before[place] {
+                continue;
             }
-            token => {
-                for at in (0..chars.len()).rev() {
-                    let fits = match token {
-                        Token::Char(char) => chars[at] == *char,
-                        _ => chars[at] != '\n',
-                    };
-                    places[at + 1] = places[at] && fits;
-                }
-                places[0] = false;
+            match &self.tokens[place] {
+                Token::Star if char != '\n' => self.enter(place),
+                Token::One if char != '\n' => self.enter(place + 1),
+                Token::Char(wanted) if *wanted == char => self.enter(place + 1),
+                _ => {}
             }
         }
     }
-    places
-}
 
-fn pick(ends: &[bool], longest: bool) -> Option<usize> {
-    let mut found = ends.iter().enumerate().filter(|(_, end)| **end).map(|(at, _)| at);
-    if longest { found.next_back() } else { found.next() }
+    fn accepts(&self) -> bool {
+        self.places[self.tokens.len()]
+    }
+
+    /// The number of characters that match, from the first one on; none if none do.
+    fn anchored(mut self, chars: impl Iterator<Item = char>, extent: Extent) -> Option<usize> {
+        let mut found = self.accepts().then_some(0);
+        for (char, length) in chars.zip(1..) {
+            let decided = found.is_some() && extent == Extent::Shortest;
+            if decided || !self.places.contains(&true) {
+                break;
+            }
+            self.step(char);
+            if self.accepts() {
+                found = Some(length);
+            }
+        }
+        found
+    }
 }
 
 fn expand_template(template: &str, found: &str) -> String {

@@ -68,6 +68,8 @@ fn one_word() {
         ("${L#*}", "one\ntwo"),
         ("${L##*}", "\ntwo"),
         ("${U/a/b}", ""),
+        ("${U/*/b}", "b"),
+        ("${U#*}", ""),
         ("ä$A", "äa"),
     ] {
         let expanded = Lexer::new('\\').word(text, &environment());
@@ -100,6 +102,7 @@ fn refused() {
         ("${U?}", "U: is not allowed to be unset"),
         ("${E:?}", "E: is not allowed to be empty"),
         (r"${A#\x}", "backslash"),
+        (r"${U#\x}", "backslash"),
     ] {
         let fault = Lexer::new('\\').word(text, &environment()).unwrap_err().at(&(1..=1));
         assert!(fault.message.contains(part), "{text}: {fault}");
@@ -116,7 +119,11 @@ fn several_words() {
         ("\"$W\"", &["two words"]),
         ("x$W-y", &["xtwo", "words-y"]),
         (r"a\ b", &["a b"]),
-        ("1${U:-2}", &["12"]),
+        // BuildKit loses what stands before the braces.
+        ("1${U:-2}", &["2"]),
+        ("1${A:-2}", &["a"]),
+        ("1${A}2", &["1a2"]),
+        ("a 1\"x${U:-2}\"y", &["a", "x2y"]),
         ("'a b'c", &["a bc"]),
         ("", &[]),
     ] {

@@ -1,7 +1,11 @@
 //! What follows a `$`: names, braces, modifiers.
 
-use super::{Scan, pattern};
+use super::pattern::{Extent, Pattern};
+use super::{MAX_EXPANSION, Scan};
 use crate::error::Fault;
+
+/// How many steps of pattern matching one text may cost. A name of a file costs some hundreds.
+const MAX_WORK: usize = 16 << 20;
 
 impl Scan<'_> {
     /// The value of the variable that follows the `$`, which has been read.
@@ -70,20 +74,18 @@ impl Scan<'_> {
     /// `${v#pattern}` and its kin: the value without a beginning or an end that matches.
     fn trimmed(&mut self, name: &str, modifier: char) -> Result<String, Fault> {
         let word = self.until(Some('}'), true)?.text;
-        let Some(value) = self.value(name) else {
-            return Ok(match self.lexer.keep_unset {
-                true => format!("${{{name}{modifier}{word}}}"),
-                false => String::new(),
-            });
+        let value = match self.value(name) {
+            None if self.lexer.keep_unset => return Ok(format!("${{{name}{modifier}{word}}}")),
+            value => value.unwrap_or_default(),
         };
-        let (longest, text) = match word.strip_prefix(modifier) {
-            Some(text) => (true, text),
-            None => (false, word.as_str()),
+        let (extent, text) = match word.strip_prefix(modifier) {
+            Some(text) => (Extent::Longest, text),
+            None => (Extent::Shortest, word.as_str()),
         };
-        let pattern = pattern::Pattern::parse(text)?;
+        let pattern = self.pattern(text, &value)?;
         Ok(match modifier {
-            '#' => pattern.without_prefix(&value, longest),
-            _ => pattern.without_suffix(&value, longest),
+            '#' => pattern.without_prefix(&value, extent),
+            _ => pattern.without_suffix(&value, extent),
         })
     }
 
@@ -92,17 +94,27 @@ impl Scan<'_> {
         let all = self.chars.next_if_eq(&'/').is_some();
         let text = self.until(Some('/'), true)?.text;
         let replacement = self.until(Some('}'), true)?.text;
-        let Some(value) = self.value(name) else {
-            return Ok(match self.lexer.keep_unset {
-                true => format!("${{{name}/{text}/{replacement}}}"),
-                false => String::new(),
-            });
+        let value = match self.value(name) {
+            None if self.lexer.keep_unset => return Ok(format!("${{{name}/{text}/{replacement}}}")),
+            value => value.unwrap_or_default(),
         };
-        let pattern = pattern::Pattern::parse(&text)?;
-        Ok(match all {
-            true => pattern.replace_all(&value, &replacement),
-            false => pattern.replace_first(&value, &replacement),
-        })
+        let pattern = self.pattern(&text, &value)?;
+        match all {
+            true => pattern.replace_all(&value, &replacement, MAX_EXPANSION).ok_or_else(super::too_large),
+            false => Ok(pattern.replace_first(&value, &replacement)),
+        }
+    }
+
+    /// Reads a pattern, if there is still time to match it.
+    fn pattern(&mut self, text: &str, value: &str) -> Result<Pattern, Fault> {
+        let pattern = Pattern::parse(text)?;
+        self.work = self.work.saturating_add(pattern.work(value));
+        match self.work > MAX_WORK {
+            true => Err(Fault::semantics(
+                "its patterns and the values that they are matched against are too long",
+            )),
+            false => Ok(pattern),
+        }
     }
 
     /// A name: letters, digits and `_`; or digits alone; or one of the shell's special parameters.
@@ -126,8 +138,9 @@ impl Scan<'_> {
 
     fn value(&mut self, name: &str) -> Option<String> {
         let value = self.environment.get(name).map(str::to_owned);
-        if value.is_none() {
-            self.unset.insert(name.to_owned());
+        let asked = if value.is_some() { &mut self.used } else { &mut self.unset };
+        if !asked.contains(name) {
+            asked.insert(name.to_owned());
         }
         value
     }
