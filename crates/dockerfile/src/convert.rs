@@ -1,11 +1,15 @@
 //! The conversion: stages in order, instructions in order, one function per family of instructions.
 //!
 //! Each stage has a [`State`]: the files as a vertex of the growing graph, and the image config. An instruction
-//! changes the state and adds a line of history.
+//! changes the state and adds a line of history. What is doubtful goes to the linter on the way, and what a stage
+//! asks of its user is noted in [`Mentions`].
 
 mod base;
 mod copy;
+mod epoch;
 mod expose;
+mod history;
+mod mentions;
 mod names;
 mod owner;
 mod remote;
@@ -15,94 +19,79 @@ mod settings;
 mod signal;
 mod state;
 
+pub(crate) use mentions::{Mention, Mentions};
+
 use std::collections::BTreeSet;
 
 use gantry_llb::pb;
 
-use crate::error::{Error, Fault, Lines, Warning};
+use crate::error::{Error, Fault, Lines};
+use crate::front_end;
 use crate::graph::{Graph, NodeId, Recipe};
 use crate::instruction::{Instruction, Kind};
 use crate::lex::Lexer;
+use crate::lint::{Linter, Rule};
 use crate::options::{Conversion, Converted, Images, Options};
-use crate::stages::{Command, StageId, Stages};
-use crate::{parser, suggest};
+use crate::stages::{Command, Reach, StageId, Stages};
+use crate::suggest;
+use history::Histories;
 use state::State;
 
-/// The front-end images whose language this is.
-const OWN_FRONT_ENDS: [&str; 2] = ["docker/dockerfile", "docker/dockerfile-upstream"];
 /// The variables that BuildKit reads itself: they are no variables of commands.
 const NOT_IN_ENVIRONMENT: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+/// How many bytes of operations and history a file may become. Real ones stay below a few megabytes; this ends those
+/// that say ever more with ever fewer words.
+const MAX_RESULT: usize = 128 << 20;
+/// How many pairs of names are compared for suggestions. Whoever mistypes that many variables learns nothing from
+/// further ones.
+const MAX_COMPARISONS: usize = 100_000;
 
 /// Converts a Dockerfile for one platform, with the images known so far.
 ///
 /// A pure function: call it again with the images that it asked for, until it is [`Conversion::Done`]. A fault of
 /// the text is an error on any stage; a fault that depends on values is one only on stages that the target needs.
 pub fn convert(text: &[u8], options: &Options, images: &Images) -> Result<Conversion, Error> {
-    let text = read_text(text)?;
-    let mut options = options.clone();
-    let file = parser::parse(text)?;
-    let syntax =
-        options.build_args.get("BUILDKIT_SYNTAX").map(|image| (image.clone(), 1)).or(file.syntax.clone());
-    if let Some((image, line)) = syntax {
-        check_front_end(&image).map_err(|fault| fault.at(&(line..=line)))?;
-    }
-    let mut warnings = file.warnings.clone();
-    let mut stages = Stages::read(&file, &options, &mut warnings)?;
-    let epoch = source_date_epoch(&mut stages, &mut options)?;
-    let missing = stages.resolve(&options, images)?;
-    if !missing.is_empty() {
-        return Ok(Conversion::NeedsImages(missing));
-    }
-    let mut converter = Converter::new(&options, images, &stages, file.escape);
-    converter.warnings = warnings;
-    converter.epoch = epoch;
-    converter.build_stages()?;
-    Ok(Conversion::Done(Box::new(converter.finish(text))))
-}
-
-fn read_text(text: &[u8]) -> Result<&str, Error> {
-    if text.is_empty() {
-        return Err(Fault::syntax("the Dockerfile cannot be empty").at(&(1..=1)));
-    }
-    std::str::from_utf8(text).map_err(|error| {
-        let before = text[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
-        let line = u32::try_from(before + 1).unwrap_or(u32::MAX);
-        Fault::syntax("the Dockerfile is not UTF-8 text").at(&(line..=line))
+    let mut lint = Linter::default();
+    let conversion =
+        through(text, options, images, Reach::Target, &mut lint, |converter, text| converter.finish(text))?;
+    Ok(match conversion {
+        Conversion::NeedsImages(wanted) => Conversion::NeedsImages(wanted),
+        Conversion::Done(mut converted) => {
+            converted.warnings = lint.into_warnings();
+            Conversion::Done(converted)
+        }
     })
 }
 
-fn check_front_end(syntax: &str) -> Result<(), Fault> {
-    let image = syntax.split_whitespace().next().unwrap_or_default();
-    let name = image.parse::<gantry_oci::Reference>().map(|reference| reference.name()).unwrap_or_default();
-    let own = |front_end: &&str| name == format!("docker.io/{front_end}");
-    if image.starts_with("dockerfile.v0") || OWN_FRONT_ENDS.iter().any(own) {
-        return Ok(());
+/// Goes through a file as a conversion does, and makes something of what was found.
+pub(crate) fn through<T>(
+    text: &[u8],
+    options: &Options,
+    images: &Images,
+    reach: Reach,
+    lint: &mut Linter,
+    finish: impl FnOnce(Converter<'_>, &str) -> T,
+) -> Result<Conversion<T>, Error> {
+    let text = front_end::read_text(text)?;
+    front_end::check_syntax(&text, options)?;
+    lint.configure(front_end::check_settings(&text, options)?);
+    let mut options = options.clone();
+    let file = crate::parser::parse(&text)?;
+    for line in &file.empty_continuations {
+        let message = "Empty continuation line".to_owned();
+        lint.report(Rule::NoEmptyContinuation, &[], &(*line..=*line), message);
     }
-    Err(Fault::unsupported(format_args!("the front end `{image}`"))
-        .hint("remove the syntax directive, or name docker/dockerfile:1"))
-}
-
-/// Reads `SOURCE_DATE_EPOCH` and gives everybody the number as it was understood.
-fn source_date_epoch(stages: &mut Stages, options: &mut Options) -> Result<Option<i64>, Error> {
-    const NAME: &str = "SOURCE_DATE_EPOCH";
-    let given = options.build_args.get(NAME).cloned();
-    let Some(text) = given.or_else(|| stages.globals.get(NAME).map(str::to_owned)) else { return Ok(None) };
-    if text.is_empty() {
-        options.build_args.remove(NAME);
-        stages.globals.remove(NAME);
-        return Ok(None);
+    let mut stages = Stages::read(&file, &options, lint)?;
+    let epoch = epoch::resolve(&mut stages, &mut options)?;
+    let missing = stages.resolve(reach, &options, images)?;
+    if !missing.is_empty() {
+        return Ok(Conversion::NeedsImages(missing));
     }
-    let seconds: i64 = text.parse().map_err(|_| {
-        let lines = stages.list[stages.target].lines.clone();
-        Fault::unsupported(format_args!("{NAME} `{text}`")).hint("give it as seconds since 1970").at(&lines)
-    })?;
-    if let Some(given) = options.build_args.get_mut(NAME) {
-        *given = seconds.to_string();
-    }
-    if stages.globals.get(NAME).is_some() {
-        stages.globals.set(NAME, &seconds.to_string());
-    }
-    Ok(Some(seconds))
+    let mut converter = Converter::new(&options, images, &stages, file.escape, lint);
+    converter.epoch = epoch;
+    converter.build_stages(reach)?;
+    converter.lint.verdict()?;
+    Ok(Conversion::Done(Box::new(finish(converter, &text))))
 }
 
 /// A local directory, and which of its paths are wanted.
@@ -115,17 +104,25 @@ struct Local {
 type LocalId = usize;
 const BUILD_CONTEXT: LocalId = 0;
 
-struct Converter<'a> {
+/// A conversion.
+pub(crate) struct Converter<'a> {
     options: &'a Options,
     images: &'a Images,
-    stages: &'a Stages,
+    /// The stages of the file.
+    pub(crate) stages: &'a Stages,
+    /// What each stage asks of its user.
+    pub(crate) mentions: Vec<Mentions>,
     lexer: Lexer,
+    lint: &'a mut Linter,
+    ignored: Option<copy::Ignored>,
     graph: Graph,
     locals: Vec<Local>,
     states: Vec<Option<State>>,
+    histories: Histories,
     proxy: Option<pb::ProxyEnv>,
     epoch: Option<i64>,
-    warnings: Vec<Warning>,
+    spent: usize,
+    comparisons: usize,
 }
 
 /// Where an instruction stands.
@@ -135,50 +132,81 @@ struct Place<'a> {
     command: &'a Command,
 }
 
-impl Place<'_> {
-    fn lines(&self) -> &Lines {
+impl<'a> Place<'a> {
+    fn lines(&self) -> &'a Lines {
         &self.command.instruction.lines
     }
 
-    fn source(&self) -> &str {
+    /// The instruction's name as it was written.
+    fn keyword(&self) -> &'a str {
+        &self.command.instruction.keyword
+    }
+
+    fn source(&self) -> &'a str {
         &self.command.instruction.source
     }
 }
 
 impl<'a> Converter<'a> {
-    fn new(options: &'a Options, images: &'a Images, stages: &'a Stages, escape: char) -> Self {
+    fn new(
+        options: &'a Options,
+        images: &'a Images,
+        stages: &'a Stages,
+        escape: char,
+        lint: &'a mut Linter,
+    ) -> Self {
+        let count = stages.list.len();
         let mut converter = Self {
             options,
             images,
             stages,
+            mentions: std::iter::repeat_with(Mentions::default).take(count).collect(),
             lexer: Lexer::new(escape),
+            lint,
+            ignored: copy::Ignored::new(&options.exclude),
             graph: Graph::default(),
             locals: Vec::new(),
-            states: (0..stages.list.len()).map(|_| None).collect(),
+            states: (0..count).map(|_| None).collect(),
+            histories: Histories::default(),
             proxy: run::proxy(&options.build_args),
             epoch: None,
-            warnings: Vec::new(),
+            spent: 0,
+            comparisons: 0,
         };
         converter.add_local("context", "context", &options.exclude, "[internal] load build context");
         converter
     }
 
-    fn build_stages(&mut self) -> Result<(), Error> {
-        let reachable = self.stages.reachable();
+    fn build_stages(&mut self, reach: Reach) -> Result<(), Error> {
+        let stages = self.stages;
+        let wanted = stages.within(reach);
         // What only a `--from` names is there from the beginning.
-        for stage in reachable.iter().filter(|stage| self.stages.list[**stage].anonymous) {
+        for stage in wanted.iter().filter(|stage| stages.list[**stage].anonymous) {
             self.states[*stage] = Some(self.base_state(*stage));
         }
-        for stage in reachable.iter().filter(|stage| !self.stages.list[**stage].anonymous) {
+        for stage in wanted.iter().filter(|stage| !stages.list[**stage].anonymous) {
             let mut state = self.base_state(*stage);
+            let lines = &stages.list[*stage].lines;
+            self.spend(state.weight).map_err(|fault| fault.at(lines))?;
             state.begin();
-            for command in &self.stages.list[*stage].commands {
+            for command in &stages.list[*stage].commands {
                 let place = Place { stage: *stage, command };
-                self.instruction(&mut state, place).map_err(|fault| fault.at(&command.instruction.lines))?;
+                self.instruction(&mut state, place).map_err(|fault| fault.at(place.lines()))?;
+                let bytes = self.histories.remember(&mut state);
+                self.spend(bytes).map_err(|fault| fault.at(place.lines()))?;
             }
             self.states[*stage] = Some(state);
         }
         Ok(())
+    }
+
+    /// Counts bytes of the result.
+    fn spend(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.spent = self.spent.saturating_add(bytes);
+        match self.spent > MAX_RESULT {
+            true => Err(Fault::semantics(format!("what is built grows beyond {} MiB", MAX_RESULT >> 20))),
+            false => Ok(()),
+        }
     }
 
     fn instruction(&mut self, state: &mut State, place: Place<'_>) -> Result<(), Fault> {
@@ -194,11 +222,11 @@ impl<'a> Converter<'a> {
             Kind::Cmd(command) => self.cmd(state, command, place),
             Kind::Entrypoint(command) => self.entrypoint(state, command, place),
             Kind::Shell(shell) => Self::shell(state, shell),
-            Kind::Expose(ports) => self.expose(state, ports),
+            Kind::Expose(ports) => self.expose(state, ports, place),
             Kind::Volume(volumes) => self.volume(state, volumes, place),
             Kind::StopSignal(signal) => self.stop_signal(state, signal, place),
-            Kind::Healthcheck(check) => Self::healthcheck(state, check),
-            Kind::Maintainer(name) => self.maintainer(state, name, place),
+            Kind::Healthcheck(check) => self.healthcheck(state, check, place),
+            Kind::Maintainer(name) => Self::maintainer(state, name),
             Kind::Onbuild(trigger) => Self::onbuild(state, trigger),
             Kind::From(_) => Err(Fault::semantics("FROM cannot stand inside a stage")),
         }
@@ -217,17 +245,18 @@ impl<'a> Converter<'a> {
             if declared || NOT_IN_ENVIRONMENT.contains(&name.as_str()) {
                 continue;
             }
-            let near = suggest::closest(name, state.environment.names());
-            let hints = near.map(|near| format!("did you mean `${near}`?")).into_iter().collect();
-            self.warn("UndefinedVar", format!("usage of undefined variable `${name}`"), hints, place);
+            self.comparisons += state.environment.len();
+            let near = match self.comparisons > MAX_COMPARISONS {
+                true => None,
+                false => suggest::closest(name, state.environment.names()),
+            };
+            let hint = near.map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
+            self.warn(Rule::UndefinedVar, format!("Usage of undefined variable '${name}'{hint}"), place);
         }
     }
 
-    fn warn(&mut self, rule: &'static str, message: String, hints: Vec<String>, place: Place<'_>) {
-        let warning = Warning { rule, message, lines: place.lines().clone(), hints };
-        if !self.warnings.contains(&warning) {
-            self.warnings.push(warning);
-        }
+    fn warn(&mut self, rule: Rule, message: String, place: Place<'_>) {
+        self.lint.report(rule, &place.command.instruction.comments, place.lines(), message);
     }
 
     /// The files of a stage that was converted before.
@@ -246,6 +275,7 @@ impl<'a> Converter<'a> {
         self.locals[local].paths.insert(crate::paths::join("/", path));
     }
 
+    /// The graph and the config of the target.
     fn finish(mut self, text: &str) -> Converted {
         let mut state =
             self.states[self.stages.target].take().expect("the target was converted, it reaches itself");
@@ -260,6 +290,7 @@ impl<'a> Converter<'a> {
             labels.extend(self.options.labels.clone());
         }
         state.set_platform(&self.options.platform);
+        state.config.history = self.histories.of(&state);
         let source = pb::SourceInfo {
             filename: self.options.filename.clone(),
             data: text.as_bytes().to_vec(),
@@ -269,7 +300,7 @@ impl<'a> Converter<'a> {
         Converted {
             definition: self.graph.finish(state.node, source),
             config: state.config,
-            warnings: self.warnings,
+            warnings: Vec::new(),
             base: state.base,
             epoch: self.epoch,
         }

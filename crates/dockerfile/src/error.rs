@@ -18,10 +18,12 @@ pub enum ErrorKind {
     Syntax,
     /// It is one, but asks for something that cannot be.
     Semantics,
-    /// It is one, but asks for something that this version cannot do.
+    /// It is written for another front end.
     Unsupported,
     /// It is one, but has no stage of the name that the options ask for: no line of it is at fault.
     Target,
+    /// It could be built, but its build checks found something, and it says that this is an error.
+    Lint,
 }
 
 /// Why a Dockerfile cannot be converted.
@@ -33,19 +35,6 @@ pub struct Error {
     /// What is wrong.
     pub message: String,
     /// The lines of the instruction at fault.
-    pub lines: Lines,
-    /// What to do about it.
-    pub hints: Vec<String>,
-}
-
-/// Something that works, but is probably not meant so.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Warning {
-    /// The name of the rule, as in BuildKit's build checks.
-    pub rule: &'static str,
-    /// What is doubtful.
-    pub message: String,
-    /// The lines of the instruction.
     pub lines: Lines,
     /// What to do about it.
     pub hints: Vec<String>,
@@ -75,10 +64,9 @@ impl Fault {
         Self { kind: ErrorKind::Target, message: message.into(), hints: Vec::new() }
     }
 
-    /// The text can be done, but not by this version.
-    pub(crate) fn unsupported(what: impl std::fmt::Display) -> Self {
-        let message = format!("{what} is not supported yet");
-        Self { kind: ErrorKind::Unsupported, message, hints: Vec::new() }
+    /// The text is for another program.
+    pub(crate) fn unsupported(message: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Unsupported, message: message.into(), hints: Vec::new() }
     }
 
     /// Adds what to do about it.

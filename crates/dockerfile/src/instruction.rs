@@ -3,6 +3,7 @@
 //! Reading is strict: an argument too many, a flag that does not exist or stands there twice is an error here, on
 //! whichever stage it is, and not when somebody builds that stage.
 
+mod casing;
 mod copy;
 mod flags;
 mod from;
@@ -11,6 +12,7 @@ mod mount;
 mod run;
 mod settings;
 
+pub(crate) use casing::check_casing;
 pub(crate) use copy::{Copy, CopyKind};
 pub(crate) use from::From;
 pub(crate) use mount::{Mount, MountType, Sharing};
@@ -20,6 +22,7 @@ pub(crate) use settings::{ArgDefinition, Pairs};
 use gantry_oci::Healthcheck;
 
 use crate::error::{Error, Fault, Lines};
+use crate::lint::{Linter, Rule};
 use crate::parser::{Arguments, Node, blank_separated, key_values};
 
 /// One instruction.
@@ -27,8 +30,12 @@ use crate::parser::{Arguments, Node, blank_separated, key_values};
 pub(crate) struct Instruction {
     /// What it says.
     pub(crate) kind: Kind,
+    /// Its name as it was written.
+    pub(crate) keyword: String,
     /// Its text, continuations joined.
     pub(crate) source: String,
+    /// The comments above it.
+    pub(crate) comments: Vec<String>,
     /// Where it stands.
     pub(crate) lines: Lines,
 }
@@ -94,10 +101,70 @@ const KEYWORDS: [&str; 18] = [
 ];
 
 impl Instruction {
-    /// Gives a node its type.
-    pub(crate) fn read(node: &Node, escape: char) -> Result<Self, Error> {
+    /// Gives a node its type, and reports what is doubtful about how it is written.
+    pub(crate) fn read(node: &Node, escape: char, lint: &mut Linter) -> Result<Self, Error> {
+        check_writing(node, lint);
         let kind = read_kind(node, escape).map_err(|fault| fault.at(&node.lines))?;
-        Ok(Self { kind, source: node.original.trim().to_owned(), lines: node.lines.clone() })
+        let instruction = Self {
+            kind,
+            keyword: node.keyword.clone(),
+            source: node.original.trim().to_owned(),
+            comments: node.comments.clone(),
+            lines: node.lines.clone(),
+        };
+        instruction.check_description(lint);
+        Ok(instruction)
+    }
+
+    /// What the comments above it say about a stage or an argument: `# name description`.
+    pub(crate) fn description(&self, name: &str) -> Option<&str> {
+        let about = |comment: &'_ str| comment.strip_prefix(name)?.strip_prefix(' ').map(str::len);
+        let found = self.comments.iter().find_map(|comment| about(comment).map(|length| (comment, length)));
+        found.filter(|_| !name.is_empty()).map(|(comment, length)| &comment[comment.len() - length..])
+    }
+
+    /// A comment right above a stage or an argument is taken for its description.
+    fn check_description(&self, lint: &mut Linter) {
+        let (keyword, names): (_, Vec<&str>) = match &self.kind {
+            Kind::From(from) => ("FROM", from.name.iter().map(String::as_str).collect()),
+            Kind::Arg(arguments) => {
+                ("ARG", arguments.iter().map(|argument| argument.name.as_str()).collect())
+            }
+            _ => return,
+        };
+        let (Some(comment), Some(first)) = (self.comments.last(), names.first()) else { return };
+        let described = comment.split(' ').next().unwrap_or_default();
+        if names.contains(&described) {
+            return;
+        }
+        let example = if names.len() > 1 { "<arg_key>" } else { first };
+        let message = format!("Comment for {keyword} should follow the format: `# {example} <description>`");
+        lint.report(Rule::InvalidDefinitionDescription, &self.comments, &self.lines, message);
+    }
+}
+
+fn check_writing(node: &Node, lint: &mut Linter) {
+    let mut report = |rule, message| lint.report(rule, &node.comments, &node.lines, message);
+    match node.keyword.to_ascii_lowercase().as_str() {
+        "maintainer" => {
+            let message = "Maintainer instruction is deprecated in favor of using label";
+            report(Rule::MaintainerDeprecated, message.to_owned());
+        }
+        "from" => {
+            let words = words(node);
+            if let [_, _, name] = &words[..]
+                && *name != name.to_lowercase()
+            {
+                report(Rule::StageNameCasing, format!("Stage name '{name}' should be lowercase"));
+            }
+            if let [_, r#as, _, ..] = &words[..]
+                && !casing::match_each_other(&node.keyword, r#as)
+            {
+                let message = format!("'{as}' and '{}' keywords' casing do not match", node.keyword);
+                report(Rule::FromAsCasing, message);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -110,7 +177,7 @@ fn read_kind(node: &Node, escape: char) -> Result<Kind, Fault> {
         "ADD" => Kind::Copy(copy::read(node, CopyKind::Add)?),
         "COPY" => Kind::Copy(copy::read(node, CopyKind::Copy)?),
         "HEALTHCHECK" => Kind::Healthcheck(healthcheck::read(node)?),
-        "ONBUILD" => Kind::Onbuild(settings::trigger(node)?),
+        "ONBUILD" => Kind::Onbuild(settings::trigger(node, escape)?),
         "ARG" => Kind::Arg(settings::definitions(node, escape)?),
         "ENV" => Kind::Env(settings::pairs(node, &keyword, escape)?),
         "LABEL" => Kind::Label(settings::pairs(node, &keyword, escape)?),

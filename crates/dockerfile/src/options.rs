@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use gantry_llb::{Definition, pb};
 use gantry_oci::{Digest, ImageConfig, Platform, Reference};
 
-use crate::error::{Lines, Warning};
+use crate::error::Lines;
+use crate::lint::Warning;
 
 /// How to convert.
 #[derive(Debug, Clone)]
@@ -68,6 +69,19 @@ pub enum CachePolicy {
     Ignore,
     /// All but those of these stages (`--no-cache-filter`).
     IgnoreStages(Vec<String>),
+}
+
+impl CachePolicy {
+    /// Whether results of a stage of this name may not be used.
+    pub(crate) fn ignores(&self, stage: Option<&str>) -> bool {
+        match self {
+            Self::Use => false,
+            Self::Ignore => true,
+            Self::IgnoreStages(names) => {
+                names.iter().any(|name| name.eq_ignore_ascii_case(stage.unwrap_or_default()))
+            }
+        }
+    }
 }
 
 /// How image references are resolved.
@@ -157,13 +171,13 @@ impl Images {
     }
 }
 
-/// How far a conversion came.
+/// How far a conversion, or a question about one, came.
 #[derive(Debug)]
-pub enum Conversion {
+pub enum Conversion<T = Converted> {
     /// It needs to know these images and has to be called again. Triggers of an image may need more.
     NeedsImages(Vec<ImageRequest>),
     /// It is done.
-    Done(Box<Converted>),
+    Done(Box<T>),
 }
 
 /// A converted Dockerfile.

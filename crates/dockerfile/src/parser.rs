@@ -4,16 +4,18 @@
 //! comments and empty lines inside a continuation are skipped, a directive counts only at the very top, JSON that is
 //! none is read as plain words.
 
-mod directive;
+pub(crate) mod directive;
 mod heredoc;
 mod words;
 
 pub(crate) use heredoc::Heredoc;
 pub(crate) use words::{KeyValue, blank_separated, key_values, quoted_words};
 
+use std::borrow::Cow;
+
 use directive::Directives;
 
-use crate::error::{Error, Fault, Lines, Warning};
+use crate::error::{Error, Fault, Lines};
 
 /// A whole file.
 #[derive(Debug)]
@@ -22,10 +24,8 @@ pub(crate) struct Dockerfile {
     pub(crate) nodes: Vec<Node>,
     /// The character that escapes and continues: a backslash, or a backtick by directive.
     pub(crate) escape: char,
-    /// The image of the front end that the `syntax` directive names, with its line.
-    pub(crate) syntax: Option<(String, u32)>,
-    /// What was doubtful.
-    pub(crate) warnings: Vec<Warning>,
+    /// The lines that end instructions which have empty lines inside.
+    pub(crate) empty_continuations: Vec<u32>,
 }
 
 /// One instruction.
@@ -41,6 +41,8 @@ pub(crate) struct Node {
     pub(crate) original: String,
     /// Its heredocs.
     pub(crate) heredocs: Vec<Heredoc>,
+    /// The comments above it, without their `#`, since the instruction before or the last empty comment.
+    pub(crate) comments: Vec<String>,
     /// Where it stands, heredocs included.
     pub(crate) lines: Lines,
 }
@@ -59,26 +61,47 @@ const JSON_KEYWORDS: [&str; 7] = ["add", "cmd", "copy", "entrypoint", "run", "sh
 /// The instructions that take heredocs.
 const HEREDOC_KEYWORDS: [&str; 3] = ["add", "copy", "run"];
 
+/// BuildKit reads lines into a buffer of 64 KiB, and refuses what does not fit.
+const MAX_LINE: usize = (64 << 10) - 1;
+
 /// Reads a Dockerfile.
 pub(crate) fn parse(text: &str) -> Result<Dockerfile, Error> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut reader = Reader { lines: text.split_inclusive('\n').collect(), next: 0, warnings: Vec::new() };
+    let mut reader =
+        Reader { lines: text.split_inclusive('\n').collect(), next: 0, empty_continuations: Vec::new() };
+    reader.refuse_long_lines()?;
     let mut directives = Directives::default();
+    let mut comments = Vec::new();
     let mut nodes = Vec::new();
     while let Some(line) = reader.next_line() {
-        let line = line.trim_end_matches(['\r', '\n']).trim_start();
-        directives.read(line, reader.line()).map_err(|fault| fault.at(&(reader.line()..=reader.line())))?;
-        if line.is_empty() || line.starts_with('#') {
-            continue;
+        let written = line.trim_end_matches(['\r', '\n']);
+        let line = written.trim_start();
+        let is_directive =
+            directives.read(line).map_err(|fault| fault.at(&(reader.line()..=reader.line())))?;
+        if line.starts_with('#') {
+            match comment(written) {
+                "" => comments.clear(),
+                comment if !is_directive => comments.push(comment.to_owned()),
+                _ => {}
+            }
+        } else if !line.is_empty() {
+            let mut node = reader.instruction(line, directives.escape)?;
+            node.comments = std::mem::take(&mut comments);
+            nodes.push(node);
         }
-        nodes.push(reader.instruction(line, directives.escape)?);
     }
     if nodes.is_empty() {
         let last = reader.line().max(1);
         return Err(Fault::syntax("the file has no instructions").at(&(last..=last)));
     }
-    let Directives { escape, syntax, .. } = directives;
-    Ok(Dockerfile { nodes, escape, syntax, warnings: reader.warnings })
+    Ok(Dockerfile { nodes, escape: directives.escape, empty_continuations: reader.empty_continuations })
+}
+
+/// The text of a comment. One that is indented keeps its `#`, so that it neither describes nor configures anything.
+fn comment(line: &str) -> &str {
+    let mut chars = line.chars();
+    chars.next();
+    chars.as_str().trim()
 }
 
 /// Reads the one instruction of a trigger. Its lines count from 1.
@@ -94,7 +117,7 @@ pub(crate) fn parse_one(text: &str) -> Result<Node, Fault> {
 struct Reader<'a> {
     lines: Vec<&'a str>,
     next: usize,
-    warnings: Vec<Warning>,
+    empty_continuations: Vec<u32>,
 }
 
 impl<'a> Reader<'a> {
@@ -108,6 +131,15 @@ impl<'a> Reader<'a> {
     /// The number of the line that was read last.
     fn line(&self) -> u32 {
         u32::try_from(self.next).unwrap_or(u32::MAX)
+    }
+
+    fn refuse_long_lines(&self) -> Result<(), Error> {
+        let long = self.lines.iter().position(|line| line.trim_end_matches('\n').len() > MAX_LINE);
+        let Some(index) = long else { return Ok(()) };
+        let line = u32::try_from(index + 1).unwrap_or(u32::MAX);
+        Err(Fault::syntax(format!("the line is longer than {MAX_LINE} bytes"))
+            .hint("continue it on further lines, or copy the text from a file")
+            .at(&(line..=line)))
     }
 
     /// Reads the instruction that starts with this line to its end.
@@ -156,13 +188,7 @@ impl<'a> Reader<'a> {
             }
         }
         if empty {
-            let line = self.line();
-            self.warnings.push(Warning {
-                rule: "NoEmptyContinuation",
-                message: "empty line inside a continued instruction".to_owned(),
-                lines: line..=line,
-                hints: vec!["remove the empty line, or make it a comment".to_owned()],
-            });
+            self.empty_continuations.push(self.line());
         }
         joined
     }
@@ -201,6 +227,7 @@ impl Node {
             arguments: json.map_or(Arguments::Text(rest), Arguments::Json),
             original: line.to_owned(),
             heredocs: Vec::new(),
+            comments: Vec::new(),
             lines: 1..=1,
         })
     }
@@ -226,12 +253,41 @@ pub(crate) fn json_list(text: &str) -> Result<Option<Vec<String>>, Fault> {
     if !text.starts_with('[') {
         return Ok(None);
     }
-    let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(text) else { return Ok(None) };
+    let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(&paired(text)) else { return Ok(None) };
     let text_of = |value| match value {
         serde_json::Value::String(text) => Ok(text),
         _ => Err(Fault::syntax("a list in JSON form may hold only strings")),
     };
     values.into_iter().map(text_of).collect::<Result<_, _>>().map(Some)
+}
+
+/// The JSON with each escaped half of a surrogate pair that stands alone replaced, as Go replaces it.
+fn paired(text: &str) -> Cow<'_, str> {
+    let unit = |at: usize| {
+        let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut fixed = String::new();
+    let (mut at, mut copied) = (0, 0);
+    while let Some(found) = text[at..].find('\\') {
+        at += found;
+        at += match (unit(at), unit(at + 6)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => 12,
+            (Some(0xd800..0xe000), _) => {
+                fixed.push_str(&text[copied..at]);
+                fixed.push(char::REPLACEMENT_CHARACTER);
+                copied = at + 6;
+                6
+            }
+            // Whatever is escaped, its first character is no escape of its own.
+            _ => 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8),
+        };
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    fixed.push_str(&text[copied..]);
+    Cow::Owned(fixed)
 }
 
 #[cfg(test)]

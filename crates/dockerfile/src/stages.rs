@@ -4,22 +4,28 @@
 //! in BuildKit, an empty one for every mount without a source; they count when a stage is named by its number.
 //! Triggers of a base are added when the base is known, and may make more stages necessary.
 
+mod arguments;
+mod from;
 mod graph;
 mod trigger;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_oci::{Platform, Reference};
 
-use crate::environment::Environment;
-use crate::error::{Error, Fault, Lines, Warning};
-use crate::instruction::{self, ArgDefinition, Instruction, Kind};
-use crate::lex::Lexer;
-use crate::options::{CachePolicy, NamedContext, Options};
+pub(crate) use arguments::Globals;
+pub(crate) use graph::Reach;
+
+use crate::error::{Error, Fault, Lines};
+use crate::instruction::{self, Instruction, Kind, check_casing};
+use crate::lint::{Linter, Rule};
+use crate::options::{NamedContext, Options};
 use crate::parser::Dockerfile;
 
 /// The name of the base that is nothing.
 pub(crate) const SCRATCH: &str = "scratch";
+/// The names that mean something else than a stage.
+const RESERVED: [&str; 2] = [SCRATCH, "context"];
 
 /// A stage by its place in the list.
 pub(crate) type StageId = usize;
@@ -32,7 +38,7 @@ pub(crate) struct Stages {
     /// The one to build.
     pub(crate) target: StageId,
     /// The arguments before the first stage, with the predefined ones.
-    pub(crate) globals: Environment,
+    pub(crate) globals: Globals,
     by_name: BTreeMap<String, StageId>,
     escape: char,
 }
@@ -40,8 +46,14 @@ pub(crate) struct Stages {
 /// A stage.
 #[derive(Debug)]
 pub(crate) struct Stage {
+    /// Its name, if it was given one.
+    pub(crate) name: Option<String>,
     /// How the names of its steps call it; empty where there is nothing to tell apart.
     pub(crate) label: String,
+    /// What the comment above it says about it.
+    pub(crate) description: Option<String>,
+    /// The global arguments that its FROM uses.
+    pub(crate) arguments: BTreeSet<String>,
     /// What it builds on.
     pub(crate) base: Base,
     /// The base as it was written, variables expanded.
@@ -64,6 +76,13 @@ pub(crate) struct Stage {
     needs: Vec<StageId>,
     /// Whether the triggers of its base have been added.
     triggered: bool,
+}
+
+impl Stage {
+    /// The stages that it takes something from, besides its base.
+    pub(crate) fn needs(&self) -> &[StageId] {
+        &self.needs
+    }
 }
 
 /// What a stage builds on.
@@ -92,20 +111,21 @@ pub(crate) struct Command {
 
 impl Stages {
     /// Reads all instructions of a file and connects its stages.
-    pub(crate) fn read(
-        file: &Dockerfile,
-        options: &Options,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<Self, Error> {
-        let instructions: Vec<Instruction> =
-            file.nodes.iter().map(|node| Instruction::read(node, file.escape)).collect::<Result<_, _>>()?;
-        let (arguments, written) = split(instructions)?;
+    pub(crate) fn read(file: &Dockerfile, options: &Options, lint: &mut Linter) -> Result<Self, Error> {
+        let (arguments, written) = split(instructions(file, lint)?)?;
+        check_names(&written, lint);
+        check_casing(
+            written.iter().flat_map(|stage| std::iter::once(&stage.first).chain(&stage.commands)),
+            lint,
+        );
         let target_name = options.target.as_deref().or_else(|| written.last()?.from.name.as_deref());
-        let globals = global_arguments(&arguments, target_name, file.escape, options)?;
+        let predefined = Globals::predefined(target_name, options);
+        predefined.check_defaults(&arguments, &written, file.escape, lint);
+        let globals = predefined.with(&arguments, file.escape, &options.build_args)?;
         let mut stages =
             Self { list: Vec::new(), target: 0, globals, by_name: BTreeMap::new(), escape: file.escape };
         for (index, stage) in written.into_iter().enumerate() {
-            stages.add(index, stage, options, warnings)?;
+            stages.add(index, stage, options, lint)?;
         }
         stages.target = stages.find_target(options.target.as_deref())?;
         stages.connect(options)?;
@@ -121,17 +141,17 @@ impl Stages {
         index: usize,
         written: Written,
         options: &Options,
-        warnings: &mut Vec<Warning>,
+        lint: &mut Linter,
     ) -> Result<(), Error> {
-        let Written { from, source, lines, commands } = written;
-        let (base_name, platform) =
-            self.expand_from(&from, &lines, warnings).map_err(|fault| fault.at(&lines))?;
-        let wanted = platform.as_ref().unwrap_or(&options.platform);
+        let Written { from, first, commands } = written;
+        let Instruction { lines, source, .. } = &first;
+        let expanded = self.expand_from(&from, &first, lint).map_err(|fault| fault.at(lines))?;
+        let wanted = expanded.platform.as_ref().unwrap_or(&options.platform);
         let replaced = from.name.as_deref().and_then(|name| named_context(name, wanted, options));
         let (base, commands) = match replaced {
             Some(base) => (base, Vec::new()),
             None => (
-                self.base(&base_name, wanted, options).map_err(|fault| fault.at(&lines))?,
+                self.base(&expanded.base, wanted, options).map_err(|fault| fault.at(lines))?,
                 commands
                     .into_iter()
                     .map(|instruction| Command { instruction, sources: Vec::new(), is_trigger: false })
@@ -141,25 +161,20 @@ impl Stages {
         let is_step = |command: &&Command| {
             matches!(command.instruction.kind, Kind::Run(_) | Kind::Copy(_) | Kind::Workdir(_))
         };
-        let first = usize::from(!matches!(base, Base::Stage(_) | Base::Scratch));
-        let ignore_cache = match &options.cache {
-            CachePolicy::Use => false,
-            CachePolicy::Ignore => true,
-            CachePolicy::IgnoreStages(names) => {
-                let own = from.name.as_deref().unwrap_or_default();
-                names.iter().any(|name| name.eq_ignore_ascii_case(own))
-            }
-        };
+        let has_image = !matches!(base, Base::Stage(_) | Base::Scratch);
         self.list.push(Stage {
             label: from.name.clone().unwrap_or_else(|| format!("stage-{index}")),
+            description: from.name.as_deref().and_then(|name| first.description(name)).map(str::to_owned),
+            name: from.name.clone(),
+            arguments: expanded.used,
             base,
-            base_name,
-            source,
-            platform,
-            lines,
-            steps: first + commands.iter().filter(is_step).count(),
+            base_name: expanded.base,
+            source: source.clone(),
+            platform: expanded.platform,
+            lines: lines.clone(),
+            steps: usize::from(has_image) + commands.iter().filter(is_step).count(),
             commands,
-            ignore_cache,
+            ignore_cache: options.cache.ignores(from.name.as_deref()),
             anonymous: false,
             needs: Vec::new(),
             triggered: false,
@@ -168,49 +183,6 @@ impl Stages {
             self.by_name.insert(name, self.list.len() - 1);
         }
         Ok(())
-    }
-
-    /// The base and the platform of a FROM, variables expanded.
-    fn expand_from(
-        &self,
-        from: &instruction::From,
-        lines: &Lines,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<(String, Option<Platform>), Fault> {
-        let lexer = Lexer::new(self.escape);
-        let names = || self.globals.names();
-        let base = lexer.word(&from.base, &self.globals)?;
-        for name in &base.unset {
-            warnings.push(Warning {
-                rule: "UndefinedArgInFrom",
-                message: format!("FROM argument `{name}` is not declared"),
-                lines: lines.clone(),
-                hints: Vec::from_iter(
-                    crate::suggest::closest(name, names()).map(|near| format!("did you mean `{near}`?")),
-                ),
-            });
-        }
-        if base.text.is_empty() {
-            return Err(Fault::semantics(format!("base name ({}) should not be blank", from.base)).hint(
-                "only arguments declared before the first FROM can be used here; give this one a default",
-            ));
-        }
-        if from.platform.is_empty() {
-            return Ok((base.text, None));
-        }
-        let platform = lexer.word(&from.platform, &self.globals)?;
-        if platform.text.is_empty() {
-            let fault = Fault::semantics(format!("empty platform value from expression {}", from.platform));
-            return Err(match platform.unset.first() {
-                Some(name) => fault.suggest(name, names()),
-                None => fault,
-            });
-        }
-        let parsed = platform
-            .text
-            .parse()
-            .map_err(|error: gantry_oci::PlatformError| Fault::semantics(error.to_string()))?;
-        Ok((base.text, Some(parsed)))
     }
 
     /// What a name after FROM, or one after `--from` that is no stage, stands for.
@@ -248,32 +220,39 @@ impl Stages {
 }
 
 /// A stage as it was written.
-struct Written {
-    from: instruction::From,
-    source: String,
-    lines: Lines,
-    commands: Vec<Instruction>,
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// What its FROM says.
+    pub(crate) from: instruction::From,
+    /// Its FROM.
+    pub(crate) first: Instruction,
+    /// The instructions after it.
+    pub(crate) commands: Vec<Instruction>,
 }
 
-/// An ARG before the first stage.
-type Arguments = (Vec<ArgDefinition>, Lines);
+/// The instructions of a file.
+pub(crate) fn instructions(file: &Dockerfile, lint: &mut Linter) -> Result<Vec<Instruction>, Error> {
+    file.nodes.iter().map(|node| Instruction::read(node, file.escape, lint)).collect()
+}
 
 /// Parts the arguments before the first stage from the stages.
-fn split(instructions: Vec<Instruction>) -> Result<(Vec<Arguments>, Vec<Written>), Error> {
+pub(crate) fn split(instructions: Vec<Instruction>) -> Result<(Vec<Instruction>, Vec<Written>), Error> {
     let mut arguments = Vec::new();
     let mut stages: Vec<Written> = Vec::new();
     let mut last = 1..=1;
     for instruction in instructions {
-        let Instruction { kind, source, lines } = instruction;
-        last = lines.clone();
-        match (kind, stages.last_mut()) {
-            (Kind::From(from), _) => stages.push(Written { from, source, lines, commands: Vec::new() }),
-            (kind, Some(stage)) => stage.commands.push(Instruction { kind, source, lines }),
-            (Kind::Arg(definitions), None) => arguments.push((definitions, lines)),
+        last = instruction.lines.clone();
+        match (&instruction.kind, stages.last_mut()) {
+            (Kind::From(from), _) => {
+                let from = from.clone();
+                stages.push(Written { from, first: instruction, commands: Vec::new() });
+            }
+            (_, Some(stage)) => stage.commands.push(instruction),
+            (Kind::Arg(_), None) => arguments.push(instruction),
             (_, None) => {
                 return Err(Fault::semantics("no build stage in current context")
                     .hint("only ARG may stand before the first FROM")
-                    .at(&lines));
+                    .at(&last));
             }
         }
     }
@@ -283,50 +262,25 @@ fn split(instructions: Vec<Instruction>) -> Result<(Vec<Arguments>, Vec<Written>
     }
 }
 
-/// The arguments that FROM can use: the predefined ones and those before the first stage.
-fn global_arguments(
-    arguments: &[Arguments],
-    target: Option<&str>,
-    escape: char,
-    options: &Options,
-) -> Result<Environment, Error> {
-    let (build, wanted) = (&options.build_platform, &options.platform);
-    let predefined = [
-        ("BUILDPLATFORM", build.to_string()),
-        ("BUILDOS", build.os().to_owned()),
-        ("BUILDOSVERSION", build.os_version().to_owned()),
-        ("BUILDARCH", build.architecture().to_owned()),
-        ("BUILDVARIANT", build.variant().to_owned()),
-        ("TARGETPLATFORM", wanted.to_string()),
-        ("TARGETOS", wanted.os().to_owned()),
-        ("TARGETOSVERSION", wanted.os_version().to_owned()),
-        ("TARGETARCH", wanted.architecture().to_owned()),
-        ("TARGETVARIANT", wanted.variant().to_owned()),
-        ("TARGETSTAGE", target.unwrap_or("default").to_owned()),
-    ];
-    let mut globals = Environment::default();
-    for (name, value) in predefined {
-        globals.set(name, options.build_args.get(name).unwrap_or(&value));
-    }
-    let lexer = Lexer::new(escape);
-    for (definitions, lines) in arguments {
-        for ArgDefinition { name, default } in definitions {
-            match (options.build_args.get(name), default) {
-                (Some(value), _) => globals.set(name, value),
-                (None, Some(default)) => {
-                    let value = lexer.word(default, &globals).map_err(|fault| fault.at(lines))?;
-                    globals.set(name, &value.text);
-                }
-                (None, None) => {}
-            }
+fn check_names(stages: &[Written], lint: &mut Linter) {
+    let mut seen = BTreeSet::new();
+    for stage in stages {
+        let Some(name) = stage.from.name.as_deref() else { continue };
+        let mut report = |rule, message| lint.report(rule, &[], &stage.first.lines, message);
+        if RESERVED.contains(&name) {
+            let message = format!("Stage name should not use the same name as reserved stage {name:?}");
+            report(Rule::ReservedStageName, message);
+        }
+        if !seen.insert(name) {
+            let message = format!("Duplicate stage name {name:?}, stage names should be unique");
+            report(Rule::DuplicateStageName, message);
         }
     }
-    Ok(globals)
 }
 
 /// The context that replaces a stage or image of this name.
 fn named_context(name: &str, platform: &Platform, options: &Options) -> Option<Base> {
-    if options.contexts.is_empty() || [SCRATCH, "context"].iter().any(|own| own.eq_ignore_ascii_case(name)) {
+    if options.contexts.is_empty() || RESERVED.iter().any(|own| own.eq_ignore_ascii_case(name)) {
         return None;
     }
     let familiar = name.parse::<Reference>().ok()?.familiar();

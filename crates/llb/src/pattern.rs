@@ -102,6 +102,11 @@ impl Matcher {
         excluded
     }
 
+    /// Whether some pattern begins with `!`.
+    pub fn reincludes(&self) -> bool {
+        self.rules.iter().any(|rule| rule.reincludes)
+    }
+
     /// Whether some `!` pattern may match a path below this directory, so that a walk has to enter it although it
     /// is excluded.
     pub fn may_reinclude_below(&self, directory: &str) -> bool {

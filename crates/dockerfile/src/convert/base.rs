@@ -5,12 +5,12 @@ use gantry_oci::{ImageConfig, Platform, Reference};
 
 use super::state::State;
 use super::{Converter, Local, LocalId, metadata, pb_platform, set_command};
-use crate::error::Warning;
 use crate::graph::{NodeId, Recipe};
+use crate::lint::Rule;
 use crate::options::{ImageInfo, NamedContext, ResolveMode};
 use crate::stages::{Base, StageId};
 
-impl Converter<'_> {
+impl<'a> Converter<'a> {
     /// The state that a stage begins with.
     pub(super) fn base_state(&mut self, stage: StageId) -> State {
         let stages = self.stages;
@@ -36,7 +36,7 @@ impl Converter<'_> {
 
     fn image_state(&mut self, stage: StageId, reference: &Reference) -> State {
         let (info, platform) = self.known(stage, reference);
-        let mut state = State::new(None, base_config(&info.config), platform.clone());
+        let mut state = self.state_of(&info.config, &platform);
         let pinned = reference.pinned(info.digest);
         state.base = Some((pinned.clone(), platform.clone()));
         if is_empty(&info.config) {
@@ -52,32 +52,39 @@ impl Converter<'_> {
         state
     }
 
+    /// As in BuildKit, the graph has the image's tag. Whoever resolves images does it once for a command, so that the
+    /// tag means the same image there as here.
     fn context_image_state(&mut self, stage: StageId, name: &str, reference: &Reference) -> State {
         let (info, platform) = self.known(stage, reference);
-        let mut state = State::new(None, base_config(&info.config), platform.clone());
-        let pinned = reference.pinned(info.digest);
+        let mut state = self.state_of(&info.config, &platform);
         let metadata = metadata(&["source.image"], format!("[context {name}] {}", reference.familiar()));
         let lines = self.stages.list[stage].lines.clone();
-        state.node = Some(self.add_image(&pinned, &platform, metadata, &lines));
-        state.base = Some((pinned, platform));
+        state.node = Some(self.add_image(reference, &platform, metadata, &lines));
+        state.base = Some((reference.pinned(info.digest), platform));
         state
     }
 
-    fn known(&self, stage: StageId, reference: &Reference) -> (ImageInfo, Platform) {
+    fn known(&self, stage: StageId, reference: &Reference) -> (&'a ImageInfo, Platform) {
         let platform = self.stages.list[stage].platform.as_ref().unwrap_or(&self.options.platform);
         let info = self.images.get(reference, platform).expect("the conversion waits until images are known");
-        (info.clone(), platform.clone())
+        (info, platform.clone())
+    }
+
+    fn state_of(&mut self, config: &ImageConfig, platform: &Platform) -> State {
+        let mut state = State::new(None, base_config(config), platform.clone());
+        self.histories.remember(&mut state);
+        state
     }
 
     fn add_image(
         &mut self,
-        pinned: &Reference,
+        reference: &Reference,
         platform: &Platform,
         mut metadata: pb::OpMetadata,
         lines: &crate::error::Lines,
     ) -> NodeId {
         let mut source =
-            pb::SourceOp { identifier: format!("docker-image://{pinned}"), ..pb::SourceOp::default() };
+            pb::SourceOp { identifier: format!("docker-image://{reference}"), ..pb::SourceOp::default() };
         let mode = match self.options.pull {
             ResolveMode::Default => None,
             ResolveMode::Pull => Some("pull"),
@@ -122,16 +129,13 @@ impl Converter<'_> {
         if config.os == wanted.os() && config.architecture == wanted.architecture() {
             return;
         }
+        let found = Platform::new(&config.os, &config.architecture, &config.variant)
+            .map_or_else(|_| format!("{}/{}", config.os, config.architecture), |found| found.to_string());
         let message = format!(
-            "base image `{}` was pulled for platform {}/{}, not for {wanted}",
-            stage.base_name, config.os, config.architecture
+            "Base image {} was pulled with platform {found:?}, expected \"{wanted}\" for current build",
+            stage.base_name
         );
-        self.warnings.push(Warning {
-            rule: "InvalidBaseImagePlatform",
-            message,
-            lines: stage.lines.clone(),
-            hints: Vec::new(),
-        });
+        self.lint.report(Rule::InvalidBaseImagePlatform, &[], &stage.lines, message);
     }
 }
 

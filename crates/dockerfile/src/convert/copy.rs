@@ -1,6 +1,6 @@
 //! COPY and ADD: files of the context, of stages and images, of the Dockerfile itself, and, for ADD, of the network.
 
-use gantry_llb::pattern::has_wildcard;
+use gantry_llb::pattern::{Matcher, clean, has_wildcard};
 use gantry_llb::pb;
 
 use super::remote::Remote;
@@ -9,6 +9,7 @@ use super::{BUILD_CONTEXT, Converter, Place, metadata, owner};
 use crate::error::Fault;
 use crate::graph::{NONE, NodeId, Recipe};
 use crate::instruction::{Copy, CopyKind};
+use crate::lint::Rule;
 use crate::paths;
 
 /// The permissions of a file that is written in the Dockerfile.
@@ -39,10 +40,12 @@ impl Converter<'_> {
             })?,
         };
         let name = self.instruction_name(state, place);
+        self.spend(expanded.sources.len().saturating_mul(size_of(&template)))?;
         let mut actions = Vec::new();
         for source in &expanded.sources {
             actions.push(match Remote::parse(source)? {
                 None => {
+                    self.warn_of_ignored(copy, source, place);
                     self.note_path(place, source);
                     (files, path_action(&template, source, copy))
                 }
@@ -101,9 +104,24 @@ impl Converter<'_> {
                 self.warn_of_unset(state, &expanded.unset, place);
                 body = expanded.text;
             }
+            self.spend(body.len())?;
             files.push((heredoc.name.clone(), body));
         }
         Ok(files)
+    }
+
+    /// A file that the context leaves out cannot be copied from it.
+    fn warn_of_ignored(&mut self, copy: &Copy, source: &str, place: Place<'_>) {
+        let source = clean(source);
+        let from_context = place.command.sources.is_empty();
+        if from_context && self.ignored.as_ref().is_some_and(|ignored| ignored.has(&source)) {
+            let verb = match copy.kind {
+                CopyKind::Copy => "Copy",
+                CopyKind::Add => "Add",
+            };
+            let message = format!("Attempting to {verb} file {source:?} that is excluded by .dockerignore");
+            self.warn(Rule::CopyIgnoredFile, message, place);
+        }
     }
 
     /// Notes that a path of the source is wanted.
@@ -180,6 +198,36 @@ impl Converter<'_> {
             Some(under) => self.graph.add(Recipe::Merge([under, layer]), merged, Some(place.lines())),
         });
     }
+}
+
+/// What an ignore file surely leaves out.
+pub(super) struct Ignored {
+    matcher: Matcher,
+    everything: bool,
+}
+
+impl Ignored {
+    /// Nothing is sure with patterns that bring something back.
+    pub(super) fn new(patterns: &[String]) -> Option<Self> {
+        let matcher = Matcher::new(patterns).ok().filter(|matcher| !matcher.reincludes())?;
+        let everything =
+            patterns.iter().any(|pattern| matches!(clean(pattern).as_str(), "*" | "**" | "**/*"));
+        (!patterns.is_empty()).then_some(Self { matcher, everything })
+    }
+
+    /// Whether it leaves out this path, cleaned. The root is left out only if everything in it is.
+    fn has(&self, path: &str) -> bool {
+        match path {
+            "." | "/" if !self.everything => false,
+            path => self.matcher.excludes(path),
+        }
+    }
+}
+
+/// About how many bytes a copy of what all copies of an instruction have in common takes.
+fn size_of(template: &pb::FileActionCopy) -> usize {
+    let excluded: usize = template.exclude_patterns.iter().map(|pattern| pattern.len() + 32).sum();
+    std::mem::size_of::<pb::FileActionCopy>() + template.dest.len() + excluded
 }
 
 /// `[2/4] LINK COPY …`

@@ -29,6 +29,7 @@ pub(super) struct Git {
     /// The commit that it has to be; empty for any.
     checksum: String,
     keep_git_dir: Option<bool>,
+    is_ssh: bool,
     skip_submodules: bool,
     fetch_by_commit: bool,
 }
@@ -42,14 +43,14 @@ impl Remote {
     /// The remote source that a text names; none if it is a path.
     pub(super) fn parse(text: &str) -> Result<Option<Self>, Fault> {
         let Some((scheme, rest)) = text.split_once("://") else {
-            return if text.starts_with("git@") { Err(ssh()) } else { Ok(None) };
+            return Ok(Git::parse_scp(text)?.map(Self::Git));
         };
         match scheme.to_ascii_lowercase().as_str() {
-            "ssh" => Err(ssh()),
-            "http" | "https" | "git" => {
+            "ssh" | "git" => Git::parse(text, rest).map(|git| Some(Self::Git(git))),
+            "http" | "https" => {
                 let address = rest.split(['?', '#']).next().unwrap_or_default();
-                match scheme.eq_ignore_ascii_case("git") || address.ends_with(".git") {
-                    true => Git::parse(text).map(|git| Some(Self::Git(git))),
+                match address.ends_with(".git") {
+                    true => Git::parse(text, rest).map(|git| Some(Self::Git(git))),
                     false => Ok(Some(Self::Http(text.to_owned()))),
                 }
             }
@@ -64,11 +65,6 @@ impl Remote {
             Self::Git(git) => git.operation(keep_git_dir, checksum),
         }
     }
-}
-
-/// The host keys of the server would have to be asked for over the network, which a conversion does not do.
-fn ssh() -> Fault {
-    Fault::unsupported("ADD of a git repository over SSH").hint("use its https address")
 }
 
 fn http(address: &str, checksum: &str) -> Result<Operation, Fault> {
@@ -110,20 +106,43 @@ fn percent_decoded(text: &str) -> String {
 }
 
 impl Git {
-    /// Parses `address[?query][#reference[:directory]]`.
-    fn parse(text: &str) -> Result<Self, Fault> {
+    /// Parses `address[?query][#reference[:directory]]`; `place` is the address without its scheme.
+    fn parse(text: &str, place: &str) -> Result<Self, Fault> {
+        let is_ssh = text.get(..3).is_some_and(|scheme| scheme.eq_ignore_ascii_case("ssh"));
+        let (host, path) = place.split_once('/').unwrap_or((place, ""));
+        // A user in front of the host is no part of the identity.
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        Self::read(text, host, path, is_ssh)
+    }
+
+    /// Parses `user@host:path`, git's short form of an SSH address; other texts are none.
+    fn parse_scp(text: &str) -> Result<Option<Self>, Fault> {
+        let Some((user, (host, path))) =
+            text.split_once('@').and_then(|(user, rest)| Some((user, rest.split_once(':')?)))
+        else {
+            return Ok(None);
+        };
+        let made_of = |text: &str, more: &[u8]| {
+            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
+        };
+        match made_of(user, b"-_") && made_of(host, b"-.") {
+            true => Self::read(text, host, path, true).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn read(text: &str, host: &str, path: &str, is_ssh: bool) -> Result<Self, Fault> {
         let (address, fragment) = text.split_once('#').unwrap_or((text, ""));
         let (remote, query) = address.split_once('?').unwrap_or((address, ""));
         let (reference, directory) = fragment.split_once(':').unwrap_or((fragment, ""));
-        let (_, place) = remote.split_once("://").unwrap_or(("", remote));
-        // A user in front of the host is no part of the identity.
-        let (host, path) = place.split_once('/').unwrap_or((place, ""));
-        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        let path = path.split(['?', '#']).next().unwrap_or_default();
+        let host = host.split(['?', '#']).next().unwrap_or_default();
         let mut git = Self {
             remote: remote.to_owned(),
             identity: format!("{host}{}", paths::join("/", &percent_decoded(path))),
             reference: reference.to_owned(),
             directory: inner(directory),
+            is_ssh,
             ..Self::default()
         };
         git.read_query(query)?;
@@ -182,6 +201,7 @@ impl Git {
         }
         let mut source = pb::SourceOp { identifier, ..pb::SourceOp::default() };
         let mut caps = vec![CAP_GIT];
+        caps.extend(self.is_ssh.then_some("source.git.knownsshhosts"));
         let mut set = |name: &str, value: &str, cap: Option<&'static str>| {
             source.attrs.insert(name.to_owned(), value.to_owned());
             caps.extend(cap);
@@ -189,6 +209,10 @@ impl Git {
         set("git.fullurl", &self.remote, Some("source.git.fullurl"));
         set("git.authtokensecret", "GIT_AUTH_TOKEN", None);
         set("git.authheadersecret", "GIT_AUTH_HEADER", None);
+        if self.is_ssh {
+            // BuildKit also asks the host for its keys here. A conversion asks nobody: that is for who fetches it.
+            set("git.mountsshsock", "default", Some("source.git.mountsshsock"));
+        }
         if self.keep_git_dir.or(keep_git_dir).unwrap_or(false) {
             set("git.keepgitdir", "true", Some("source.git.keepgitdir"));
         }
@@ -226,9 +250,7 @@ fn set(field: &mut String, value: String, key: &str) -> Result<(), Fault> {
 }
 
 fn switch(key: &str, value: &str) -> Result<bool, Fault> {
-    match value {
-        "" | "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(Fault::semantics(format!("`{value}` is no value for `{key}` of the git address"))),
-    }
+    let value = if value.is_empty() { "true" } else { value };
+    crate::boolean(value)
+        .ok_or_else(|| Fault::semantics(format!("`{value}` is no value for `{key}` of the git address")))
 }

@@ -1,6 +1,7 @@
 //! RUN.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use gantry_llb::pb;
 
@@ -34,6 +35,7 @@ impl Converter<'_> {
         self.add_mounts(state, run, place, &mut mounts)?;
         self.add_shared_memory(&mut mounts);
         let name = self.command_name(state, &text, &mounts.masked(&state.environment), place);
+        self.spend(state.environment.bytes())?;
         let (exec, caps) = self.exec(state, run, &args, &mut mounts);
         let mut metadata = metadata(&caps, name);
         set_command(&mut metadata, place.source());
@@ -146,21 +148,25 @@ impl Converter<'_> {
 
 /// The command as the history has it: behind the declared arguments and their values.
 fn with_arguments(state: &State, args: &[String]) -> String {
-    let mut known: Vec<(&str, String)> = Vec::new();
+    let mut known: Vec<String> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
     for argument in &state.arguments {
         let name = argument.name.as_str();
         let value = state.environment.get(name).or(argument.value.as_deref()).unwrap_or_default();
         let text = format!("{name}={value}");
-        match known.iter_mut().find(|(other, _)| *other == name) {
-            Some((_, known)) => *known = text,
-            None => known.push((name, text)),
+        match places.entry(name) {
+            Entry::Occupied(place) => known[*place.get()] = text,
+            Entry::Vacant(place) => {
+                place.insert(known.len());
+                known.push(text);
+            }
         }
     }
     let mut words = Vec::new();
     if !known.is_empty() {
         words.push(format!("|{}", known.len()));
     }
-    words.extend(known.into_iter().map(|(_, text)| text));
+    words.extend(known);
     words.extend_from_slice(args);
     words.join(" ")
 }

@@ -3,13 +3,15 @@
 use gantry_llb::pb;
 
 use super::state::State;
-use super::{BUILD_CONTEXT, Converter, Place, metadata, owner};
+use super::{BUILD_CONTEXT, Converter, Mention, Place, metadata, owner};
 use crate::environment::Environment;
 use crate::error::Fault;
 use crate::graph::{NONE, NodeId, Recipe};
 use crate::instruction::{Mount, MountType, Run, Sharing};
 use crate::paths;
 
+/// The agent that a mount without an id means.
+const DEFAULT_AGENT: &str = "default";
 const SECRET_DIRECTORY: &str = "/run/secrets/";
 const SECRET_MODE: u32 = 0o400;
 const AGENT_MODE: u32 = 0o600;
@@ -106,7 +108,8 @@ impl Mounts {
         self.trees
     }
 
-    fn add_secret(&mut self, mount: &Mount) {
+    /// Adds a secret. Returns its id.
+    fn add_secret(&mut self, mount: &Mount) -> String {
         let named = if mount.source.is_empty() { &mount.id } else { &mount.source };
         let id = match named.as_str() {
             "" => paths::base(&mount.target).unwrap_or("/"),
@@ -121,7 +124,7 @@ impl Mounts {
         if let Some(name) = &mount.env {
             self.secret_variables.push(pb::SecretEnv { id: id.to_owned(), name: name.clone(), optional });
         }
-        let Some(dest) = target else { return };
+        let Some(dest) = target else { return id.to_owned() };
         let secret = pb::SecretOpt {
             id: id.to_owned(),
             uid: mount.uid.unwrap_or(0),
@@ -132,6 +135,7 @@ impl Mounts {
         let mut mounted = pb::Mount { input: NONE, dest, secret_opt: Some(secret), ..pb::Mount::default() };
         mounted.set_mount_type(pb::MountType::Secret);
         self.secrets.push(mounted);
+        id.to_owned()
     }
 
     fn add_agent(&mut self, mount: &Mount) {
@@ -163,9 +167,24 @@ impl Converter<'_> {
     ) -> Result<(), Fault> {
         for (text, source) in run.mounts.iter().zip(&place.command.sources) {
             let mount = Mount::read(text, |value| self.expand(state, value, place))?;
+            if !mount.from.is_empty() && self.files_of(*source).is_none() {
+                let message = format!("cannot mount from stage `{}`, it is defined later", mount.from);
+                return Err(
+                    Fault::semantics(message).hint("move the stage before the one that mounts from it")
+                );
+            }
             match mount.kind {
-                MountType::Secret => mounts.add_secret(&mount),
-                MountType::Ssh => mounts.add_agent(&mount),
+                MountType::Secret => {
+                    let id = mounts.add_secret(&mount);
+                    let mention = Mention { required: mount.required, lines: place.lines().clone() };
+                    self.mentions[place.stage].secrets.entry(id).or_insert(mention);
+                }
+                MountType::Ssh => {
+                    mounts.add_agent(&mount);
+                    let id = if mount.id.is_empty() { DEFAULT_AGENT } else { &mount.id };
+                    let mention = Mention { required: mount.required, lines: place.lines().clone() };
+                    self.mentions[place.stage].agents.entry(id.to_owned()).or_insert(mention);
+                }
                 MountType::Tmpfs => {
                     let target = target(state, &mount)?;
                     mounts.tmpfs(&target, mount.size);
@@ -193,10 +212,7 @@ impl Converter<'_> {
         let mut files = match (mount.from.as_str(), is_cache) {
             ("", true) => None,
             ("", false) => Some(self.locals[BUILD_CONTEXT].node),
-            (from, _) => self.files_of(source).ok_or_else(|| {
-                Fault::semantics(format!("cannot mount from stage `{from}`, it is defined later"))
-                    .hint("move the stage before the one that mounts from it")
-            })?,
+            _ => self.files_of(source).flatten(),
         };
         let target = target(state, mount)?;
         let mut selector = paths::join("/", &mount.source);

@@ -6,9 +6,10 @@ use gantry_oci::Healthcheck;
 use super::state::{Argument, State};
 use super::{Converter, NOT_IN_ENVIRONMENT, Place, metadata, owner, signal};
 use crate::duration;
-use crate::error::Fault;
+use crate::error::{Fault, Lines};
 use crate::graph::{NONE, Recipe};
 use crate::instruction::{ArgDefinition, CommandLine, Pairs};
+use crate::lint::{Rule, names_secret};
 use crate::paths;
 
 /// The permissions of a directory that WORKDIR makes.
@@ -23,11 +24,13 @@ impl Converter<'_> {
     ) -> Result<(), Fault> {
         let mut written = Vec::new();
         for ArgDefinition { name, default } in definitions {
+            self.warn_of_secret("ARG", name, place);
             let value = match (self.options.build_args.get(name), default) {
                 (Some(given), _) => Some(given.clone()),
                 (None, Some(default)) => Some(self.expand(state, default, place)?),
-                (None, None) => self.stages.globals.get(name).map(str::to_owned),
+                (None, None) => self.stages.globals.values.get(name).map(str::to_owned),
             };
+            self.mention(name, default.is_some(), value.as_deref(), place);
             if let Some(value) = value.as_deref().filter(|_| !NOT_IN_ENVIRONMENT.contains(&name.as_str())) {
                 state.environment.set(name, value);
             }
@@ -42,9 +45,10 @@ impl Converter<'_> {
     }
 
     pub(super) fn env(&mut self, state: &mut State, pairs: &Pairs, place: Place<'_>) -> Result<(), Fault> {
-        let pairs = self.expand_pairs(state, pairs, "ENV", place)?;
+        let pairs = self.expand_pairs(state, pairs, place)?;
         let mut written = "ENV".to_owned();
         for (name, value) in pairs {
+            self.warn_of_secret("ENV", &name, place);
             written.push_str(&format!(" {name}={value}"));
             state.set_variable(&name, &value);
         }
@@ -53,7 +57,7 @@ impl Converter<'_> {
     }
 
     pub(super) fn label(&mut self, state: &mut State, pairs: &Pairs, place: Place<'_>) -> Result<(), Fault> {
-        let pairs = self.expand_pairs(state, pairs, "LABEL", place)?;
+        let pairs = self.expand_pairs(state, pairs, place)?;
         let labels = state.config.config.labels.get_or_insert_default();
         let mut written = "LABEL".to_owned();
         for (name, value) in pairs {
@@ -69,25 +73,47 @@ impl Converter<'_> {
         &mut self,
         state: &State,
         pairs: &Pairs,
-        keyword: &str,
         place: Place<'_>,
     ) -> Result<Vec<(String, String)>, Fault> {
-        if pairs.old_form {
-            let message =
-                format!("\"{keyword} key=value\" should be used instead of \"{keyword} key value\"");
-            self.warn("LegacyKeyValueFormat", message, Vec::new(), place);
+        let mut expanded = Vec::new();
+        for pair in &pairs.pairs {
+            expanded.push((self.expand(state, &pair.key, place)?, self.expand(state, &pair.value, place)?));
         }
-        let pairs = pairs.pairs.iter();
-        pairs
-            .map(|pair| Ok((self.expand(state, &pair.key, place)?, self.expand(state, &pair.value, place)?)))
-            .collect()
+        if pairs.old_form {
+            let name = place.keyword();
+            let message =
+                format!("\"{name} key=value\" should be used instead of legacy \"{name} key value\" format");
+            self.warn(Rule::LegacyKeyValueFormat, message, place);
+        }
+        Ok(expanded)
+    }
+
+    fn warn_of_secret(&mut self, keyword: &str, name: &str, place: Place<'_>) {
+        if names_secret(name) {
+            let message =
+                format!("Do not use ARG or ENV instructions for sensitive data ({keyword} {name:?})");
+            self.warn(Rule::SecretsUsedInArgOrEnv, message, place);
+        }
+    }
+
+    /// Notes an argument of a stage. One that only takes over a global one is described there.
+    fn mention(&mut self, name: &str, has_default: bool, value: Option<&str>, place: Place<'_>) {
+        let mentions = &mut self.mentions[place.stage];
+        mentions.used.insert(name.to_owned());
+        let given = self.options.build_args.contains_key(name);
+        if has_default || given || self.stages.globals.values.get(name).is_none() {
+            let description = place.command.instruction.description(name).map(str::to_owned);
+            let argument = (value.unwrap_or_default().to_owned(), description, place.lines().clone());
+            mentions.arguments.insert(name.to_owned(), argument);
+        }
     }
 
     pub(super) fn workdir(&mut self, state: &mut State, path: &str, place: Place<'_>) -> Result<(), Fault> {
         let path = self.expand(state, path, place)?;
         if !std::mem::replace(&mut state.has_workdir, true) && !path.starts_with('/') {
-            let message = format!("relative workdir `{path}` depends on the base image");
-            self.warn("WorkdirRelativePath", message, vec!["begin it with a slash".to_owned()], place);
+            let message =
+                format!("Relative workdir {path:?} can have unexpected results if the base image changes");
+            self.warn(Rule::WorkdirRelativePath, message, place);
         }
         let directory = paths::absolute(&state.config.config.working_dir, &path);
         state.config.config.working_dir.clone_from(&directory);
@@ -125,11 +151,11 @@ impl Converter<'_> {
         command: &CommandLine,
         place: Place<'_>,
     ) -> Result<(), Fault> {
-        let command = self.command_line(state, command, "CMD", place);
+        self.warn_of_second(state.once.cmd.replace(place.lines().clone()), place);
+        let command = self.command_line(state, command, place);
         state.note(format!("CMD {}", quoted_list(&command)));
         state.config.config.cmd = Some(command);
         state.config.config.args_escaped = true;
-        state.has_cmd = true;
         Ok(())
     }
 
@@ -140,30 +166,38 @@ impl Converter<'_> {
         command: &CommandLine,
         place: Place<'_>,
     ) -> Result<(), Fault> {
-        let command = self.command_line(state, command, "ENTRYPOINT", place);
+        self.warn_of_second(state.once.entrypoint.replace(place.lines().clone()), place);
+        let command = self.command_line(state, command, place);
         state.note(format!("ENTRYPOINT {}", quoted_list(&command)));
         state.config.config.entrypoint = Some(command);
-        if !state.has_cmd {
+        if state.once.cmd.is_none() {
             state.config.config.cmd = None;
         }
         Ok(())
     }
 
-    fn command_line(
-        &mut self,
-        state: &State,
-        command: &CommandLine,
-        keyword: &str,
-        place: Place<'_>,
-    ) -> Vec<String> {
+    /// Reports an earlier instruction that this one replaces.
+    fn warn_of_second(&mut self, earlier: Option<Lines>, place: Place<'_>) {
+        let Some(lines) = earlier else { return };
+        let message = format!(
+            "Multiple {} instructions should not be used in the same stage because only the last one will be \
+             used",
+            place.keyword()
+        );
+        let comments = &place.command.instruction.comments;
+        self.lint.report(Rule::MultipleInstructionsDisallowed, comments, &lines, message);
+    }
+
+    fn command_line(&mut self, state: &State, command: &CommandLine, place: Place<'_>) -> Vec<String> {
         match command {
             CommandLine::Exec(command) => command.clone(),
             CommandLine::Shell(text) => {
                 if state.config.config.shell.as_ref().is_none_or(Vec::is_empty) {
                     let message = format!(
-                        "JSON arguments are recommended for {keyword}: a shell does not pass on signals"
+                        "JSON arguments recommended for {} to prevent unintended behavior related to OS signals",
+                        place.keyword()
                     );
-                    self.warn("JSONArgsRecommended", message, Vec::new(), place);
+                    self.warn(Rule::JsonArgsRecommended, message, place);
                 }
                 state.with_shell(text.clone())
             }
@@ -206,7 +240,13 @@ impl Converter<'_> {
         Ok(())
     }
 
-    pub(super) fn healthcheck(state: &mut State, check: &Healthcheck) -> Result<(), Fault> {
+    pub(super) fn healthcheck(
+        &mut self,
+        state: &mut State,
+        check: &Healthcheck,
+        place: Place<'_>,
+    ) -> Result<(), Fault> {
+        self.warn_of_second(state.once.healthcheck.replace(place.lines().clone()), place);
         let duration = duration::format;
         state.note(format!(
             "HEALTHCHECK {{Test:[{}] Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
@@ -221,14 +261,7 @@ impl Converter<'_> {
         Ok(())
     }
 
-    pub(super) fn maintainer(
-        &mut self,
-        state: &mut State,
-        name: &str,
-        place: Place<'_>,
-    ) -> Result<(), Fault> {
-        let hint = "use LABEL org.opencontainers.image.authors=…".to_owned();
-        self.warn("MaintainerDeprecated", "MAINTAINER is deprecated".to_owned(), vec![hint], place);
+    pub(super) fn maintainer(state: &mut State, name: &str) -> Result<(), Fault> {
         state.note(format!("MAINTAINER {name}"));
         name.clone_into(&mut state.config.author);
         Ok(())

@@ -3,7 +3,9 @@
 use gantry_oci::{History, ImageConfig, Platform, Reference};
 
 use super::LocalId;
+use super::history::EntryId;
 use crate::environment::Environment;
+use crate::error::Lines;
 use crate::graph::NodeId;
 
 /// Names the front end in the history, as BuildKit does: it is what tools look for.
@@ -19,8 +21,12 @@ pub(super) struct State {
     pub(super) environment: Environment,
     /// The platform of the files.
     pub(super) platform: Platform,
-    /// The config.
+    /// The config; its history holds only what the history's keeper does not know yet.
     pub(super) config: ImageConfig,
+    /// The last line of history that the keeper knows.
+    pub(super) last_entry: Option<EntryId>,
+    /// About how many bytes the config and its history are.
+    pub(super) weight: usize,
     /// The arguments that were declared, in order, those of the base first.
     pub(super) arguments: Vec<Argument>,
     /// The local directory that the files come from, if they do.
@@ -29,10 +35,21 @@ pub(super) struct State {
     pub(super) base: Option<(Reference, Platform)>,
     /// The number of the last step.
     pub(super) step: usize,
-    /// Whether this stage had a CMD.
-    pub(super) has_cmd: bool,
+    /// The instructions of this stage of which the last one counts.
+    pub(super) once: Once,
     /// Whether a WORKDIR was met, in this stage or one that it builds on.
     pub(super) has_workdir: bool,
+}
+
+/// Where the instructions are of which a stage should have one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Once {
+    /// CMD
+    pub(super) cmd: Option<Lines>,
+    /// ENTRYPOINT
+    pub(super) entrypoint: Option<Lines>,
+    /// HEALTHCHECK
+    pub(super) healthcheck: Option<Lines>,
 }
 
 /// An argument that was declared.
@@ -55,8 +72,10 @@ impl State {
             arguments: Vec::new(),
             local: None,
             base: None,
+            last_entry: None,
+            weight: 0,
             step: 0,
-            has_cmd: false,
+            once: Once::default(),
             has_workdir: false,
         }
     }
@@ -76,7 +95,7 @@ impl State {
 
     /// What a stage takes over from the one that it builds on.
     pub(super) fn child(&self) -> Self {
-        let mut child = Self { step: 0, has_cmd: false, ..self.clone() };
+        let mut child = Self { step: 0, once: Once::default(), ..self.clone() };
         child.config.config.on_build = None;
         child
     }

@@ -166,9 +166,9 @@ impl Mount {
             "from" => self.from = value,
             "source" | "src" => self.source = value,
             "target" | "dst" | "destination" => self.target = value,
-            "readonly" | "ro" => *read_only = Some(boolean(&value).ok_or_else(invalid)?),
-            "readwrite" | "rw" => *read_only = Some(!boolean(&value).ok_or_else(invalid)?),
-            "required" => self.set_required(boolean(&value).ok_or_else(invalid)?)?,
+            "readonly" | "ro" => *read_only = Some(crate::boolean(&value).ok_or_else(invalid)?),
+            "readwrite" | "rw" => *read_only = Some(!crate::boolean(&value).ok_or_else(invalid)?),
+            "required" => self.set_required(crate::boolean(&value).ok_or_else(invalid)?)?,
             "size" if self.kind == MountType::Tmpfs => self.size = bytes(&value).ok_or_else(invalid)?,
             "size" => return Err(Fault::syntax("only mounts of type tmpfs have a `size`")),
             "id" => self.id = value,
@@ -240,31 +240,22 @@ fn sharing(text: &str) -> Result<Sharing, Fault> {
     })
 }
 
-/// The texts that Go reads as a truth value.
-fn boolean(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "True" | "TRUE" => Some(true),
-        "0" | "f" | "F" | "false" | "False" | "FALSE" => Some(false),
-        _ => None,
-    }
-}
-
-/// A size like `64m`: binary multiples, whatever the suffix looks like.
+/// A size like `64m` or `1.5 GiB`: binary multiples, whatever the suffix looks like.
 fn bytes(text: &str) -> Option<i64> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let number: f64 = text[..end].parse().ok()?;
-    let suffix = text[end..].trim_start().to_ascii_lowercase();
-    let power = match suffix.trim_end_matches('b').trim_end_matches('i') {
-        "" => 0,
-        "k" => 1,
-        "m" => 2,
-        "g" => 3,
-        "t" => 4,
-        "p" => 5,
+    let last = text.rfind(|c: char| c.is_ascii_digit() || matches!(c, '.' | ' '))?;
+    let (number, suffix) = text.split_at(last + 1);
+    let number: f64 = number.strip_suffix(' ').unwrap_or(number).parse().ok()?;
+    let power = match suffix.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 1,
+        "m" | "mb" | "mib" => 2,
+        "g" | "gb" | "gib" => 3,
+        "t" | "tb" | "tib" => 4,
+        "p" | "pb" | "pib" => 5,
         _ => return None,
     };
     let bytes = number * 1024_f64.powi(power);
-    (bytes < i64::MAX as f64).then_some(bytes as i64)
+    (0.0..i64::MAX as f64).contains(&bytes).then_some(bytes as i64)
 }
 
 /// Comma-separated fields; one in double quotes may hold commas, and quotes doubled.

@@ -51,7 +51,8 @@ pub(super) fn read(node: &Node) -> Result<Run, Fault> {
     ];
     let flags = Flags::read(node, &known)?;
     if flags.values("device").next().is_some() {
-        return Err(Fault::unsupported("RUN --device"));
+        return Err(Fault::syntax("RUN --device is only in the labs channel of the Dockerfile language")
+            .hint("the built-in language is the stable one, docker/dockerfile:1"));
     }
     let network = match flags.switch("network").map(|_| flags.value("network")).as_deref() {
         None => None,

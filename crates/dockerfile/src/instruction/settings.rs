@@ -35,8 +35,8 @@ pub(super) fn pairs(node: &Node, keyword: &str, escape: char) -> Result<Pairs, F
     Ok(Pairs { pairs, old_form })
 }
 
+/// The definitions of ARG, which ignores flags.
 pub(super) fn definitions(node: &Node, escape: char) -> Result<Vec<ArgDefinition>, Fault> {
-    Flags::none(node)?;
     let words = quoted_words(text(node), escape);
     if words.is_empty() {
         return Err(at_least_one("ARG"));
@@ -51,8 +51,11 @@ pub(super) fn definitions(node: &Node, escape: char) -> Result<Vec<ArgDefinition
     words.iter().map(definition).collect()
 }
 
+/// The one argument of an instruction. STOPSIGNAL ignores flags.
 pub(super) fn single_argument(node: &Node, keyword: &str) -> Result<String, Fault> {
-    Flags::none(node)?;
+    if keyword != "STOPSIGNAL" {
+        Flags::none(node)?;
+    }
     match text(node) {
         "" => Err(Fault::syntax(format!("{keyword} requires exactly one argument"))),
         text => Ok(text.to_owned()),
@@ -93,11 +96,13 @@ pub(super) fn volumes(node: &Node) -> Result<Vec<String>, Fault> {
     Ok(volumes)
 }
 
-/// The trigger of ONBUILD, with its heredocs behind it.
-pub(super) fn trigger(node: &Node) -> Result<String, Fault> {
+/// The trigger of ONBUILD, as it was written, with its heredocs behind it.
+pub(super) fn trigger(node: &Node, escape: char) -> Result<String, Fault> {
     Flags::none(node)?;
-    let trigger = text(node);
-    let (keyword, arguments) = trigger.split_once(char::is_whitespace).unwrap_or((trigger, ""));
+    let (keyword, arguments) = {
+        let trigger = text(node);
+        trigger.split_once(char::is_whitespace).unwrap_or((trigger, ""))
+    };
     match keyword.to_ascii_uppercase().as_str() {
         "" => return Err(at_least_one("ONBUILD")),
         "ONBUILD" => return Err(Fault::syntax("ONBUILD isn't allowed as an ONBUILD trigger")),
@@ -107,9 +112,13 @@ pub(super) fn trigger(node: &Node) -> Result<String, Fault> {
         "ADD" | "CMD" | "COPY" | "ENTRYPOINT" | "RUN" | "SHELL" | "VOLUME" => {
             json_list(arguments.trim_start())?;
         }
+        keyword @ ("ENV" | "LABEL") => {
+            key_values(arguments.trim(), keyword, escape)?;
+        }
         _ => {}
     }
-    let mut expression = trigger.to_owned();
+    let written = node.original.trim_start();
+    let mut expression = written[node.keyword.len()..].trim_start().to_owned();
     for heredoc in &node.heredocs {
         expression.push('\n');
         expression.push_str(&heredoc.content);

@@ -5,7 +5,7 @@ use crate::parser;
 
 fn read(text: &str) -> Result<Kind, Error> {
     let file = parser::parse(text)?;
-    Instruction::read(&file.nodes[0], file.escape).map(|instruction| instruction.kind)
+    Instruction::read(&file.nodes[0], file.escape, &mut Linter::default()).map(|instruction| instruction.kind)
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn refused_with_the_reason() {
         ("ONBUILD onbuild RUN x", "ONBUILD isn't allowed", ""),
         ("RUN --network=hots a", "unsupported network mode", "`host`"),
         ("RUN --security=x a", "unsupported security mode", ""),
-        ("RUN --device=x a", "RUN --device is not supported yet", ""),
+        ("RUN --device=x a", "RUN --device is only in the labs channel", "stable"),
         ("RUN --mount=from=$X,target=/a a", "variable expansion", ""),
         ("VOLUME [\" \"]", "a path of VOLUME is empty", ""),
         ("WORKDIR --x /a", "unknown flag: --x", ""),

@@ -40,8 +40,7 @@ fn continuations() {
     ] {
         assert_eq!(nodes(text)[0].original, joined, "{text:?}");
     }
-    let warnings = parse("RUN a \\\n\n b").unwrap().warnings;
-    assert_eq!((warnings.len(), warnings[0].rule), (1, "NoEmptyContinuation"));
+    assert_eq!(parse("RUN a \\\n\n b\nRUN b").unwrap().empty_continuations, [3]);
 }
 
 #[test]
@@ -54,11 +53,20 @@ fn directives_stand_at_the_top() {
         ("# check=skip=all\n# syntax=z\nRUN a", '\\', Some(("z", 2))),
         ("RUN a\n# escape=`", '\\', None),
         ("# unknown=x\n# escape=`\nRUN a", '\\', None),
+        ("\u{feff}# syntax=x with words\nRUN a", '\\', Some(("x with words", 1))),
+        ("#!/bin/sh\n# syntax=x\nRUN a", '\\', Some(("x", 2))),
+        ("#!/bin/sh\n\n# syntax=x\nRUN a", '\\', None),
+        ("//syntax=x\nRUN a", '\\', Some(("x", 1))),
+        ("{\"a\": [1],\n \"syntax\": \"x\"}", '\\', Some(("x", 1))),
+        ("{\"syntax\": \"x\"}\n# syntax=y", '\\', None),
+        ("# escape=\nRUN a", '\\', None),
     ] {
-        let file = parse(text).unwrap();
-        let found = file.syntax.as_ref().map(|(image, line)| (image.as_str(), *line));
-        assert_eq!((file.escape, found), (escape, syntax), "{text:?}");
+        let found = directive::find("syntax", text, directive::Format::Any);
+        let found = found.as_ref().map(|found| (found.value.as_str(), found.line));
+        assert_eq!(found, syntax, "{text:?}");
+        assert_eq!(parse(text).unwrap().escape, escape, "{text:?}");
     }
+    assert_eq!(directive::find("check", "//check=skip=all\nRUN a", directive::Format::Dockerfile), None);
     for bad in ["# escape=x\nRUN a", "# escape=`\n# escape=`\nRUN a"] {
         assert!(parse(bad).is_err(), "{bad:?}");
     }

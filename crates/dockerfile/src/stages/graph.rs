@@ -7,6 +7,15 @@ use crate::instruction::{Copy, Instruction, Kind};
 use crate::lex::Lexer;
 use crate::options::Options;
 
+/// How much of a file is converted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// What the target needs.
+    Target,
+    /// All stages.
+    All,
+}
+
 impl Stages {
     /// Finds the sources of all commands.
     pub(super) fn connect(&mut self, options: &Options) -> Result<(), Error> {
@@ -70,7 +79,10 @@ impl Stages {
     fn anonymous(&mut self, name: &str, lines: &Lines, options: &Options) -> Result<StageId, Fault> {
         let base = self.base(name, &options.platform, options)?;
         self.list.push(Stage {
+            name: None,
             label: String::new(),
+            description: None,
+            arguments: Default::default(),
             base,
             base_name: name.to_owned(),
             source: String::new(),
@@ -86,8 +98,16 @@ impl Stages {
         Ok(self.list.len() - 1)
     }
 
+    /// The stages that are converted, in order.
+    pub(crate) fn within(&self, reach: Reach) -> Vec<StageId> {
+        match reach {
+            Reach::Target => self.reachable(),
+            Reach::All => (0..self.list.len()).collect(),
+        }
+    }
+
     /// What the target needs, itself included, in order.
-    pub(crate) fn reachable(&self) -> Vec<StageId> {
+    pub(super) fn reachable(&self) -> Vec<StageId> {
         let mut seen = vec![false; self.list.len()];
         let mut open = vec![self.target];
         while let Some(stage) = open.pop() {

@@ -1,19 +1,27 @@
 //! Images that have to be known, and the triggers (ONBUILD) that they and stages leave to their children.
 
+use std::collections::BTreeSet;
+
 use gantry_oci::{Platform, Reference};
 
-use super::{Base, Command, StageId, Stages};
+use super::{Base, Command, Reach, StageId, Stages};
 use crate::error::{Error, Fault};
 use crate::instruction::{Instruction, Kind};
+use crate::lint::Linter;
 use crate::options::{ImageRequest, Images, NamedContext, Options};
 use crate::parser;
 
 impl Stages {
     /// Adds the triggers of all stages that the target needs. Returns the images that have to be known first.
-    pub(crate) fn resolve(&mut self, options: &Options, images: &Images) -> Result<Vec<ImageRequest>, Error> {
+    pub(crate) fn resolve(
+        &mut self,
+        reach: Reach,
+        options: &Options,
+        images: &Images,
+    ) -> Result<Vec<ImageRequest>, Error> {
         loop {
             let reachable = self.reachable();
-            let missing = self.missing_images(&reachable, options, images);
+            let missing = self.missing_images(&self.within(reach), options, images);
             if !missing.is_empty() {
                 return Ok(missing);
             }
@@ -44,13 +52,12 @@ impl Stages {
         }
     }
 
-    fn missing_images(&self, reachable: &[StageId], options: &Options, images: &Images) -> Vec<ImageRequest> {
+    fn missing_images(&self, stages: &[StageId], options: &Options, images: &Images) -> Vec<ImageRequest> {
         let mut missing: Vec<ImageRequest> = Vec::new();
-        for stage in reachable {
+        let mut asked = BTreeSet::new();
+        for stage in stages {
             let Some((reference, platform)) = self.image(*stage, options) else { continue };
-            let asked =
-                |request: &ImageRequest| request.reference == *reference && request.platform == platform;
-            if images.get(reference, &platform).is_none() && !missing.iter().any(asked) {
+            if images.get(reference, &platform).is_none() && asked.insert((reference, platform.clone())) {
                 let lines = self.list[*stage].lines.clone();
                 missing.push(ImageRequest { reference: reference.clone(), platform, lines });
             }
@@ -80,8 +87,8 @@ impl Stages {
                 |fault: Fault| fault.context(format_args!("trigger `{trigger}` of the base")).at(&lines);
             let mut node = parser::parse_one(trigger).map_err(failed)?;
             node.lines = lines.clone();
-            let instruction = Instruction::read(&node, '\\')?;
-            if matches!(instruction.kind, Kind::From(_) | Kind::Onbuild(_) | Kind::Maintainer(_)) {
+            let instruction = Instruction::read(&node, '\\', &mut Linter::default())?;
+            if matches!(instruction.kind, Kind::From(_)) {
                 return Err(failed(Fault::semantics("this instruction cannot be a trigger")));
             }
             let sources = self.sources(stage, &instruction, options)?;

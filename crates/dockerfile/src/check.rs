@@ -1,0 +1,84 @@
+//! The question whether a Dockerfile is well written (`--call=check`): build checks without a build.
+
+use serde_json::{Map, Value, json};
+
+use crate::convert::through;
+use crate::error::{Error, ErrorKind};
+use crate::lint::{Linter, Warning};
+use crate::options::{Conversion, Images, Options};
+use crate::source_json;
+use crate::stages::Reach;
+
+/// What the checks found.
+#[derive(Debug, Clone)]
+pub struct CheckReport {
+    /// The Dockerfile's name.
+    pub filename: String,
+    /// The Dockerfile.
+    pub text: Vec<u8>,
+    /// What is doubtful, in the order in which it came up.
+    pub warnings: Vec<Warning>,
+    /// Why it cannot be built, if it cannot.
+    pub error: Option<Error>,
+}
+
+/// Checks a Dockerfile for one platform, with the images known so far: the stages that the target needs, or all of
+/// them if no target is named. Call it again with the images that it asks for.
+pub fn check(text: &[u8], options: &Options, images: &Images) -> Conversion<CheckReport> {
+    let reach = if options.target.is_some() { Reach::Target } else { Reach::All };
+    let mut lint = Linter::default();
+    let error = match through(text, options, images, reach, &mut lint, |_, _| ()) {
+        Ok(Conversion::NeedsImages(wanted)) => return Conversion::NeedsImages(wanted),
+        Ok(Conversion::Done(_)) => None,
+        Err(error) => Some(error),
+    };
+    Conversion::Done(Box::new(CheckReport {
+        filename: options.filename.clone(),
+        text: text.to_vec(),
+        warnings: lint.into_warnings(),
+        error,
+    }))
+}
+
+impl CheckReport {
+    /// The result in the form of BuildKit's `frontend.lint` request.
+    pub fn to_json(&self) -> Value {
+        let mut result = json!({
+            "warnings": self.warnings.iter().map(warning).collect::<Vec<_>>(),
+            "sources": [{
+                "filename": self.filename,
+                "data": source_json::data(&self.text),
+                "language": "Dockerfile",
+            }],
+        });
+        if self.warnings.is_empty() {
+            // So Go writes a list that nothing was ever added to.
+            result["warnings"] = Value::Null;
+        }
+        if let Some(error) = &self.error {
+            let location = match error.kind {
+                // No line is at fault.
+                ErrorKind::Target | ErrorKind::Lint => json!({}),
+                _ => source_json::location(&error.lines),
+            };
+            result["buildError"] = json!({ "message": error.message, "location": location });
+        }
+        result
+    }
+}
+
+fn warning(warning: &Warning) -> Value {
+    let mut object = Map::new();
+    let mut text = |name: &str, text: &str| object.insert(name.to_owned(), text.into());
+    text("ruleName", warning.rule.name());
+    text("description", warning.rule.description());
+    if let Some(url) = warning.rule.url() {
+        text("url", &url);
+    }
+    text("detail", &warning.message);
+    object.insert("location".to_owned(), source_json::location(&warning.lines));
+    Value::Object(object)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! The question what a target asks of its user (`--call=outline`): build arguments, secrets and agents.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use crate::convert::{Converter, Mention, through};
+use crate::error::{Error, Lines};
+use crate::lint::Linter;
+use crate::options::{Conversion, Images, Options};
+use crate::source_json;
+use crate::stages::{Base, Reach, StageId};
+
+/// What a target asks of its user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// The target's name; empty if it has none.
+    pub name: String,
+    /// What the comment above it says about it; empty if nothing.
+    pub description: String,
+    /// The arguments that it and the stages it needs declare, in the order of the file.
+    pub arguments: Vec<OutlineArgument>,
+    /// Their secrets.
+    pub secrets: Vec<OutlineSecret>,
+    /// Their agents.
+    pub agents: Vec<OutlineSecret>,
+    /// The Dockerfile.
+    pub text: Vec<u8>,
+}
+
+/// A build argument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutlineArgument {
+    /// Its name.
+    pub name: String,
+    /// What the comment above it says about it; empty if nothing.
+    pub description: String,
+    /// The value that it has in this build; empty if none.
+    pub value: String,
+    /// Its ARG.
+    pub lines: Lines,
+}
+
+/// A secret, or an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutlineSecret {
+    /// Its id.
+    pub name: String,
+    /// Whether the build fails without it.
+    pub required: bool,
+    /// The RUN that mounts it.
+    pub lines: Lines,
+}
+
+/// Describes a target for one platform, with the images known so far. Call it again with the images that it asks for.
+pub fn outline(text: &[u8], options: &Options, images: &Images) -> Result<Conversion<Outline>, Error> {
+    let mut lint = Linter::default();
+    through(text, options, images, Reach::Target, &mut lint, |converter, _| Outline {
+        text: text.to_vec(),
+        ..of_target(&converter)
+    })
+}
+
+fn of_target(converter: &Converter<'_>) -> Outline {
+    let target = &converter.stages.list[converter.stages.target];
+    let mut outline = Outline {
+        name: target.name.clone().unwrap_or_default(),
+        description: target.description.clone().unwrap_or_default(),
+        arguments: Vec::new(),
+        secrets: Vec::new(),
+        agents: Vec::new(),
+        text: Vec::new(),
+    };
+    let (mut arguments, mut secrets, mut agents) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for stage in from_target(converter) {
+        for argument in arguments_of(converter, stage) {
+            if arguments.insert(argument.name.clone()) {
+                outline.arguments.push(argument);
+            }
+        }
+        let mentions = &converter.mentions[stage];
+        let new = |(name, mention): (&String, &Mention), seen: &mut BTreeSet<String>| {
+            let secret = OutlineSecret {
+                name: name.clone(),
+                required: mention.required,
+                lines: mention.lines.clone(),
+            };
+            seen.insert(name.clone()).then_some(secret)
+        };
+        outline.secrets.extend(mentions.secrets.iter().filter_map(|entry| new(entry, &mut secrets)));
+        outline.agents.extend(mentions.agents.iter().filter_map(|entry| new(entry, &mut agents)));
+    }
+    outline.arguments.sort_by_key(|argument| *argument.lines.start());
+    outline.secrets.sort_by_key(|secret| *secret.lines.start());
+    outline.agents.sort_by_key(|agent| *agent.lines.start());
+    outline
+}
+
+/// The target and the stages that it needs, nearest first, since what they say counts before what others say.
+fn from_target(converter: &Converter<'_>) -> Vec<StageId> {
+    let stages = converter.stages;
+    let mut seen = vec![false; stages.list.len()];
+    let mut open = vec![stages.target];
+    let mut order = Vec::new();
+    while let Some(stage) = open.pop() {
+        if std::mem::replace(&mut seen[stage], true) {
+            continue;
+        }
+        order.push(stage);
+        open.extend(stages.list[stage].needs().iter().rev());
+        if let Base::Stage(base) = stages.list[stage].base {
+            open.push(base);
+        }
+    }
+    order
+}
+
+/// The arguments that a stage uses: its own, and the global ones, with all that their values are made of.
+fn arguments_of(converter: &Converter<'_>, stage: StageId) -> Vec<OutlineArgument> {
+    let globals = &converter.stages.globals.declared;
+    let mentions = &converter.mentions[stage];
+    let mut open: Vec<&String> = mentions.used.iter().collect();
+    open.extend(&converter.stages.list[stage].arguments);
+    let mut seen = BTreeSet::new();
+    let mut arguments = Vec::new();
+    while let Some(name) = open.pop() {
+        if !seen.insert(name) {
+            continue;
+        }
+        let (value, description, lines) = match (mentions.arguments.get(name), globals.get(name)) {
+            (Some((value, description, lines)), _) => (value.clone(), description.clone(), lines.clone()),
+            (None, Some(global)) => {
+                open.extend(&global.parts);
+                let description = global.instruction.description(name).map(str::to_owned);
+                (global.value.clone(), description, global.instruction.lines.clone())
+            }
+            // A predefined one.
+            (None, None) => continue,
+        };
+        let description = description.unwrap_or_default();
+        arguments.push(OutlineArgument { name: name.clone(), description, value, lines });
+    }
+    arguments.sort_by(|left, right| left.name.cmp(&right.name));
+    arguments
+}
+
+impl Outline {
+    /// The result in the form of BuildKit's `frontend.outline` request.
+    pub fn to_json(&self) -> Value {
+        let mut result = Object::default();
+        result.text("name", &self.name).text("description", &self.description);
+        let argument = |argument: &OutlineArgument| {
+            let mut object = Object::default();
+            object.0.insert("name".to_owned(), argument.name.as_str().into());
+            object.text("description", &argument.description).text("value", &argument.value);
+            object.done(&argument.lines)
+        };
+        let secret = |secret: &OutlineSecret| {
+            let mut object = Object::default();
+            object.0.insert("name".to_owned(), secret.name.as_str().into());
+            if secret.required {
+                object.0.insert("required".to_owned(), true.into());
+            }
+            object.done(&secret.lines)
+        };
+        result.list("args", self.arguments.iter().map(argument).collect());
+        result.list("secrets", self.secrets.iter().map(secret).collect());
+        result.list("ssh", self.agents.iter().map(secret).collect());
+        result.0.insert("sources".to_owned(), json!([source_json::data(&self.text)]));
+        Value::Object(result.0)
+    }
+}
+
+/// A JSON object without its empty members.
+#[derive(Default)]
+struct Object(Map<String, Value>);
+
+impl Object {
+    fn text(&mut self, name: &str, text: &str) -> &mut Self {
+        if !text.is_empty() {
+            self.0.insert(name.to_owned(), text.into());
+        }
+        self
+    }
+
+    fn list(&mut self, name: &str, list: Vec<Value>) {
+        if !list.is_empty() {
+            self.0.insert(name.to_owned(), list.into());
+        }
+    }
+
+    fn done(mut self, lines: &Lines) -> Value {
+        self.0.insert("location".to_owned(), source_json::location(lines));
+        Value::Object(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! The expansion of a FROM: its base and its platform, and what is doubtful about them.
+
+use std::collections::BTreeSet;
+
+use gantry_oci::Platform;
+
+use super::Stages;
+use crate::error::Fault;
+use crate::instruction::{self, Instruction};
+use crate::lex::{Expanded, Lexer};
+use crate::lint::{Linter, Rule};
+use crate::suggest;
+
+/// A FROM with its variables expanded.
+pub(super) struct From {
+    /// The base.
+    pub(super) base: String,
+    /// `--platform`, if given.
+    pub(super) platform: Option<Platform>,
+    /// The arguments that were used.
+    pub(super) used: BTreeSet<String>,
+}
+
+impl Stages {
+    /// The base and the platform of a FROM, variables expanded.
+    pub(super) fn expand_from(
+        &self,
+        from: &instruction::From,
+        first: &Instruction,
+        lint: &mut Linter,
+    ) -> Result<From, Fault> {
+        let lexer = Lexer::new(self.escape);
+        let base = lexer.word(&from.base, &self.globals.values)?;
+        self.check_declared(&base, first, lint);
+        if base.text.is_empty() {
+            return Err(Fault::semantics(format!("base name ({}) should not be blank", from.base)).hint(
+                "only arguments declared before the first FROM can be used here; give this one a default",
+            ));
+        }
+        let mut used = base.used;
+        if from.platform.is_empty() {
+            return Ok(From { base: base.text, platform: None, used });
+        }
+        let platform = lexer.word(&from.platform, &self.globals.values)?;
+        self.check_declared(&platform, first, lint);
+        self.check_platform(from, &platform, first, lint);
+        let suggested = |fault: Fault| match platform.unset.first() {
+            Some(name) => fault.suggest(name, self.globals.values.names()),
+            None => fault,
+        };
+        if platform.text.is_empty() {
+            let message = format!("empty platform value from expression {}", from.platform);
+            return Err(suggested(Fault::semantics(message)));
+        }
+        let parsed = platform.text.parse().map_err(|error: gantry_oci::PlatformError| {
+            suggested(Fault::semantics(format!("failed to parse platform {}: {error}", from.platform)))
+        })?;
+        used.extend(platform.used);
+        Ok(From { base: base.text, platform: Some(parsed), used })
+    }
+
+    fn check_declared(&self, expanded: &Expanded, first: &Instruction, lint: &mut Linter) {
+        let undeclared = expanded.unset.iter().filter(|name| !self.globals.declared.contains_key(*name));
+        for name in undeclared {
+            let declared = self.globals.declared.keys().map(String::as_str);
+            let near = suggest::closest(name, self.globals.values.names().chain(declared));
+            let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+            let message = format!("FROM argument '{name}' is not declared{hint}");
+            lint.report(Rule::UndefinedArgInFrom, &first.comments, &first.lines, message);
+        }
+    }
+
+    fn check_platform(
+        &self,
+        from: &instruction::From,
+        platform: &Expanded,
+        first: &Instruction,
+        lint: &mut Linter,
+    ) {
+        const TARGET: &str = "TARGETPLATFORM";
+        let mut report = |rule, message| lint.report(rule, &first.comments, &first.lines, message);
+        let only_target = platform.unset.is_empty() && platform.used.iter().eq([TARGET]);
+        if only_target && self.globals.values.get(TARGET) == Some(&platform.text) {
+            let message = format!(
+                "Setting platform to predefined {} in FROM is redundant as this is the default behavior",
+                from.platform
+            );
+            report(Rule::RedundantTargetPlatform, message);
+        }
+        if !platform.unset.is_empty() || !platform.used.is_empty() {
+            return;
+        }
+        let Ok(parsed) = platform.text.parse::<Platform>() else { return };
+        let name = from.name.as_deref().unwrap_or_default();
+        // A stage that is named after its platform means it.
+        if !name.contains(parsed.os()) && !name.contains(parsed.architecture()) {
+            let message = format!("FROM --platform flag should not use constant value {:?}", platform.text);
+            report(Rule::FromPlatformFlagConstDisallowed, message);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The question what a Dockerfile can build (`--call=targets`): its stages.
+
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Lines};
+use crate::lint::Linter;
+use crate::{front_end, parser, source_json, stages};
+
+/// The stages of a Dockerfile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Targets {
+    /// The stages, in order. The last one is built if none is named.
+    pub list: Vec<Target>,
+    /// The Dockerfile.
+    pub text: Vec<u8>,
+}
+
+/// A stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its name, in lower case; empty if it has none.
+    pub name: String,
+    /// What the comment above it says about it; empty if nothing.
+    pub description: String,
+    /// What it builds on, variables still in it.
+    pub base: String,
+    /// Its platform, variables still in it; empty if not given.
+    pub platform: String,
+    /// Its FROM.
+    pub lines: Lines,
+}
+
+/// Lists the stages of a Dockerfile. Nothing is expanded, and no image has to be known.
+pub fn targets(text: &[u8]) -> Result<Targets, Error> {
+    let decoded = front_end::read_text(text)?;
+    let file = parser::parse(&decoded)?;
+    let (_, written) = stages::split(stages::instructions(&file, &mut Linter::default())?)?;
+    let target = |stage: &stages::Written| {
+        let name = stage.from.name.clone().unwrap_or_default();
+        Target {
+            description: stage.first.description(&name).unwrap_or_default().to_owned(),
+            name,
+            base: stage.from.base.clone(),
+            platform: stage.from.platform.clone(),
+            lines: stage.first.lines.clone(),
+        }
+    };
+    Ok(Targets { list: written.iter().map(target).collect(), text: text.to_vec() })
+}
+
+impl Targets {
+    /// The result in the form of BuildKit's `frontend.targets` request.
+    pub fn to_json(&self) -> Value {
+        let target = |(index, target): (usize, &Target)| {
+            let mut object = Map::new();
+            let mut text = |name: &str, text: &str| {
+                if !text.is_empty() {
+                    object.insert(name.to_owned(), text.into());
+                }
+            };
+            text("name", &target.name);
+            text("description", &target.description);
+            text("base", &target.base);
+            text("platform", &target.platform);
+            if index + 1 == self.list.len() {
+                object.insert("default".to_owned(), true.into());
+            }
+            object.insert("location".to_owned(), source_json::location(&target.lines));
+            Value::Object(object)
+        };
+        let list: Vec<Value> = self.list.iter().enumerate().map(target).collect();
+        json!({ "targets": list, "sources": [source_json::data(&self.text)] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_with_descriptions() {
+        let text = b"# base starts it all\nFROM --platform=$BUILDPLATFORM a:$TAG AS Base\n\n# other text\nFROM base as two\n";
+        let targets = targets(text).unwrap();
+        let texts = |target: &'_ Target| {
+            [&target.name, &target.description, &target.base, &target.platform].map(String::clone)
+        };
+        let found: Vec<[String; 4]> = targets.list.iter().map(texts).collect();
+        assert_eq!(found, [["base", "starts it all", "a:$TAG", "$BUILDPLATFORM"], ["two", "", "base", ""]]);
+        assert_eq!(
+            targets.to_json()["targets"],
+            json!([
+                {
+                    "name": "base", "description": "starts it all", "base": "a:$TAG",
+                    "platform": "$BUILDPLATFORM",
+                    "location": { "ranges": [{ "start": { "line": 2 }, "end": { "line": 2 } }] },
+                },
+                {
+                    "name": "two", "default": true, "base": "base",
+                    "location": { "ranges": [{ "start": { "line": 5 }, "end": { "line": 5 } }] },
+                },
+            ])
+        );
+        assert!(super::targets(b"RUN x").is_err() && super::targets(b"FROM a b").is_err());
+    }
+}
