@@ -128,7 +128,8 @@ impl Definition {
             wire.metadata.insert(vertex.digest.to_string(), vertex.metadata.clone());
         }
         let last = pb::Op { inputs: vec![input_of(root)], ..pb::Op::default() }.encode_to_vec();
-        wire.metadata.insert(Digest::of(&last).to_string(), root_metadata());
+        let noted = root_metadata(self.vertices.iter().map(|vertex| &vertex.metadata));
+        wire.metadata.insert(Digest::of(&last).to_string(), noted);
         wire.def.push(last);
         if !self.source.infos.is_empty() {
             wire.source = Some(self.source.clone());
@@ -162,10 +163,18 @@ impl Definition {
     }
 }
 
-/// What BuildKit's client notes about the last element.
-fn root_metadata() -> pb::OpMetadata {
-    let caps = ["constraints", "meta.description", "platform"];
-    pb::OpMetadata { caps: caps.map(|cap| (cap.to_owned(), true)).into(), ..pb::OpMetadata::default() }
+/// What BuildKit's client notes about the last element: which kinds of metadata the others have.
+fn root_metadata<'a>(others: impl Iterator<Item = &'a pb::OpMetadata>) -> pb::OpMetadata {
+    let mut caps = BTreeMap::from(["constraints", "platform"].map(|cap| (cap.to_owned(), true)));
+    for metadata in others {
+        let noted = [
+            ("meta.ignorecache", metadata.ignore_cache),
+            ("meta.description", !metadata.description.is_empty()),
+            ("meta.exportcache", metadata.export_cache.is_some()),
+        ];
+        caps.extend(noted.into_iter().filter(|(_, is)| *is).map(|(cap, _)| (cap.to_owned(), true)));
+    }
+    pb::OpMetadata { caps, ..pb::OpMetadata::default() }
 }
 
 fn input_of(edge: Edge) -> pb::Input {

@@ -10,6 +10,7 @@ pub mod key;
 pub mod pattern;
 pub mod pb;
 mod progress;
+pub mod protojson;
 mod source;
 
 pub use definition::{Builder, Definition, DefinitionError, Edge, Vertex};

@@ -8,7 +8,6 @@
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be read has to end the test")]
 
 mod case;
-mod op_json;
 
 use case::Case;
 
