@@ -1,5 +1,7 @@
 //! Tables for words and variables; the values are those of BuildKit's lexer.
 
+mod conformance;
+
 use super::*;
 
 fn environment() -> Environment {

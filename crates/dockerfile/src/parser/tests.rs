@@ -1,5 +1,7 @@
 //! Tables for lines, continuations, directives, flags, forms and heredocs.
 
+mod layout;
+
 use super::*;
 
 fn nodes(text: &str) -> Vec<Node> {
