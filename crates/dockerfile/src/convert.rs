@@ -44,7 +44,7 @@ const NOT_IN_ENVIRONMENT: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_S
 const MAX_RESULT: usize = 128 << 20;
 /// How many pairs of names are compared for suggestions. Whoever mistypes that many variables learns nothing from
 /// further ones.
-const MAX_COMPARISONS: usize = 100_000;
+const MAX_COMPARISONS: usize = 20_000;
 
 /// Converts a Dockerfile for one platform, with the images known so far.
 ///

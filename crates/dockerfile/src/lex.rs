@@ -62,6 +62,10 @@ impl Lexer {
 
     /// Expands a text into one word: blanks in it stay.
     pub(crate) fn word(&self, text: &str, environment: &Environment) -> Result<Expanded, Fault> {
+        // Most texts mean themselves.
+        if !text.contains(['$', '\'', '"', self.escape]) {
+            return Ok(Expanded { text: text.to_owned(), ..Expanded::default() });
+        }
         let mut scan = Scan::new(self, text, environment);
         let output = scan.until(None, self.raw_escapes).map_err(|fault| failed(text, fault))?;
         Ok(Expanded { text: output.text, used: scan.used, unset: scan.unset })

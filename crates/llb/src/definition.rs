@@ -234,6 +234,11 @@ impl Builder {
                 open.extend(vertex.inputs.iter().map(|edge| edge.vertex));
             }
         }
+        if needed.len() == self.definition.vertices.len() {
+            let mut whole = self.definition;
+            (whole.source.infos, whole.root) = (infos, root);
+            return whole;
+        }
         let mut pruned = Self::default();
         for vertex in self.definition.vertices {
             if needed.contains(&vertex.digest) {

@@ -28,8 +28,9 @@ impl<'a> Converter<'a> {
                 let step = format!("[context {name}] load from client");
                 let local = self.add_local(name, shared_key, exclude, &step);
                 let node = self.locals[local].node;
-                let empty = State::empty(&self.options.platform);
-                State { node: Some(node), local: Some(local), ..empty }
+                let mut state = State::empty(&self.options.platform);
+                (state.node, state.local) = (Some(node), Some(local));
+                state
             }
         }
     }

@@ -19,11 +19,13 @@ impl Histories {
     pub(super) fn remember(&mut self, state: &mut State) -> usize {
         let mut bytes = 0;
         for entry in std::mem::take(&mut state.config.history) {
-            bytes += entry.created_by.len() + size_of::<History>();
+            let size = entry.created_by.len() + size_of::<History>();
+            bytes += size;
+            // What makes no layer is in the config instead, of which every child has a copy.
+            state.weight += if entry.empty_layer { size } else { 0 };
             self.0.push((state.last_entry, entry));
             state.last_entry = Some(self.0.len() - 1);
         }
-        state.weight += bytes;
         bytes
     }
 

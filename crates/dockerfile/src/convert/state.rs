@@ -1,5 +1,7 @@
 //! The state of a stage: its files and its config, as far as its instructions have come.
 
+use std::collections::HashMap;
+
 use gantry_oci::{History, ImageConfig, Platform, Reference};
 
 use super::LocalId;
@@ -21,11 +23,13 @@ pub(super) struct State {
     pub(super) environment: Environment,
     /// The platform of the files.
     pub(super) platform: Platform,
+    /// Where each variable is in the config's list.
+    places: HashMap<String, usize>,
     /// The config; its history holds only what the history's keeper does not know yet.
     pub(super) config: ImageConfig,
     /// The last line of history that the keeper knows.
     pub(super) last_entry: Option<EntryId>,
-    /// About how many bytes the config and its history are.
+    /// About how many bytes the config is, without its history.
     pub(super) weight: usize,
     /// The arguments that were declared, in order, those of the base first.
     pub(super) arguments: Vec<Argument>,
@@ -67,6 +71,7 @@ impl State {
         Self {
             node,
             environment: Environment::default(),
+            places: HashMap::new(),
             platform,
             config,
             arguments: Vec::new(),
@@ -107,9 +112,12 @@ impl State {
         if !has_path && self.platform.os() != "windows" {
             variables.push(format!("PATH={DEFAULT_PATH}"));
         }
-        for variable in variables {
+        self.places.clear();
+        for (place, variable) in variables.iter().enumerate() {
             let (name, value) = split(variable);
             self.environment.set(name, value);
+            // Of variables with one name, the first one is changed, and commands see the last one.
+            self.places.entry(name.to_owned()).or_insert(place);
         }
         let directory = &mut self.config.config.working_dir;
         if !directory.is_empty() {
@@ -135,9 +143,12 @@ impl State {
         self.environment.set(name, value);
         let variables = self.config.config.env.get_or_insert_default();
         let variable = format!("{name}={value}");
-        match variables.iter_mut().find(|known| split(known).0 == name) {
-            Some(known) => *known = variable,
-            None => variables.push(variable),
+        match self.places.get(name) {
+            Some(place) => variables[*place] = variable,
+            None => {
+                self.places.insert(name.to_owned(), variables.len());
+                variables.push(variable);
+            }
         }
     }
 

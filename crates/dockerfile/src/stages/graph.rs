@@ -20,11 +20,11 @@ impl Stages {
     /// Finds the sources of all commands.
     pub(super) fn connect(&mut self, options: &Options) -> Result<(), Error> {
         for stage in 0..self.list.len() {
-            for index in 0..self.list[stage].commands.len() {
-                let instruction = self.list[stage].commands[index].instruction.clone();
-                let sources = self.sources(stage, &instruction, options)?;
-                self.list[stage].commands[index].sources = sources;
+            let mut commands = std::mem::take(&mut self.list[stage].commands);
+            for command in &mut commands {
+                command.sources = self.sources(stage, &command.instruction, options)?;
             }
+            self.list[stage].commands = commands;
         }
         Ok(())
     }
