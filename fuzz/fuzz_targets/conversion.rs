@@ -59,7 +59,13 @@ fuzz_target!(|text: &[u8]| {
         let layers = converted.config.history.iter().filter(|entry| !entry.empty_layer).count();
         assert!(layers <= converted.config.history.len());
     }
-    if let Some(Ok(report)) = answered(|images| Ok(check(text, &options, images))) {
+    let checked = answered(|images| {
+        let mut report = check(text, &options, images);
+        let wanted = std::mem::take(&mut report.wanted);
+        let is_done = wanted.is_empty();
+        Ok(if is_done { Conversion::Done(Box::new(report)) } else { Conversion::NeedsImages(wanted) })
+    });
+    if let Some(Ok(report)) = checked {
         report.to_json();
     }
 });

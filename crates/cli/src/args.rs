@@ -244,6 +244,14 @@ pub(crate) struct Build {
     /// Write the image's id to this file
     #[arg(long, value_name = "PATH")]
     pub(crate) iidfile: Option<PathBuf>,
+    /// Answer a question instead of building: `check` (is the Dockerfile well written?), `outline` (which arguments and
+    /// secrets does the target take?), `targets` (which stages are there?) or `convertllb` (which graph?), with
+    /// `format=json` after a comma; `check` exits with 1 if it finds something, but for `ignorestatus=true`
+    #[arg(long, value_name = "METHOD", default_value = "build", hide_default_value = true)]
+    pub(crate) call: String,
+    /// Short for --call=check
+    #[arg(long, conflicts_with = "call")]
+    pub(crate) check: bool,
     /// How to show progress
     #[arg(long, value_enum, default_value_t = ProgressMode::Auto, env = "BUILDKIT_PROGRESS")]
     pub(crate) progress: ProgressMode,

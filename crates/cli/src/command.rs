@@ -1,6 +1,7 @@
 //! The commands, one file each: flags to a request, the use case, its result.
 
 pub(crate) mod build;
+mod call;
 pub(crate) mod image;
 pub(crate) mod login;
 pub(crate) mod logout;

@@ -12,6 +12,9 @@ use crate::failure;
 /// The exit code of a usage error.
 pub(crate) const USAGE: u8 = 2;
 
+/// The exit code of a check that found something, as with buildx.
+pub(crate) const FOUND: u8 = 1;
+
 /// Shows an error and gives its exit code.
 pub(crate) fn report(error: &Error) -> ExitCode {
     failure::show(error);

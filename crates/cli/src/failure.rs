@@ -32,11 +32,20 @@ pub(crate) fn show(error: &Error) {
     let _ = stderr.lock().write_all(text.as_bytes());
 }
 
-fn render(error: &Error, colour: bool) -> String {
+/// Something doubtful in a Dockerfile, with its lines.
+pub(crate) fn render_finding(message: &str, excerpt: &Excerpt, hints: &[String], colour: bool) -> String {
+    let mut text = render_title(Level::WARNING, message, Some(excerpt), colour);
+    for hint in hints {
+        text.push_str(&format!("hint: {}\n", clean(hint)));
+    }
+    text
+}
+
+/// A message and the lines that it is about.
+fn render_title(level: Level<'static>, message: &str, excerpt: Option<&Excerpt>, colour: bool) -> String {
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-    let message = clean(&error.message);
-    let title = Level::ERROR.primary_title(message);
-    let mut text = match &error.excerpt {
+    let title = level.primary_title(clean(message));
+    let mut text = match excerpt {
         Some(excerpt) => {
             let span = span(excerpt);
             let source = Snippet::source(clean_source(&excerpt.text))
@@ -47,6 +56,11 @@ fn render(error: &Error, colour: bool) -> String {
         None => renderer.render(&[Group::with_title(title)]),
     };
     text.push('\n');
+    text
+}
+
+fn render(error: &Error, colour: bool) -> String {
+    let mut text = render_title(Level::ERROR, &error.message, error.excerpt.as_ref(), colour);
     for cause in &error.causes {
         text.push_str(&format!("caused by: {}\n", clean(cause)));
     }

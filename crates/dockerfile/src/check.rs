@@ -3,9 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::convert::through;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::lint::{Linter, Warning};
-use crate::options::{Conversion, Images, Options};
+use crate::options::{Conversion, ImageRequest, Images, Options};
 use crate::source_json;
 use crate::stages::Reach;
 
@@ -20,24 +20,27 @@ pub struct CheckReport {
     pub warnings: Vec<Warning>,
     /// Why it cannot be built, if it cannot.
     pub error: Option<Error>,
+    /// The images that have to be known before more can be said. The check is complete if there are none.
+    pub wanted: Vec<ImageRequest>,
 }
 
 /// Checks a Dockerfile for one platform, with the images known so far: the stages that the target needs, or all of
-/// them if no target is named. Call it again with the images that it asks for.
-pub fn check(text: &[u8], options: &Options, images: &Images) -> Conversion<CheckReport> {
+/// them if no target is named. Call it again with the images that it wants.
+pub fn check(text: &[u8], options: &Options, images: &Images) -> CheckReport {
     let reach = if options.target.is_some() { Reach::Target } else { Reach::All };
     let mut lint = Linter::default();
-    let error = match through(text, options, images, reach, &mut lint, |_, _| ()) {
-        Ok(Conversion::NeedsImages(wanted)) => return Conversion::NeedsImages(wanted),
-        Ok(Conversion::Done(_)) => None,
-        Err(error) => Some(error),
+    let (wanted, error) = match through(text, options, images, reach, &mut lint, |_, _| ()) {
+        Ok(Conversion::NeedsImages(wanted)) => (wanted, None),
+        Ok(Conversion::Done(_)) => (Vec::new(), None),
+        Err(error) => (Vec::new(), Some(error)),
     };
-    Conversion::Done(Box::new(CheckReport {
+    CheckReport {
         filename: options.filename.clone(),
         text: text.to_vec(),
         warnings: lint.into_warnings(),
         error,
-    }))
+        wanted,
+    }
 }
 
 impl CheckReport {
@@ -56,11 +59,7 @@ impl CheckReport {
             result["warnings"] = Value::Null;
         }
         if let Some(error) = &self.error {
-            let location = match error.kind {
-                // No line is at fault.
-                ErrorKind::Target | ErrorKind::Lint => json!({}),
-                _ => source_json::location(&error.lines),
-            };
+            let location = if error.has_place() { source_json::location(&error.lines) } else { json!({}) };
             result["buildError"] = json!({ "message": error.message, "location": location });
         }
         result

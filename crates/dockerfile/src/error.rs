@@ -40,6 +40,13 @@ pub struct Error {
     pub hints: Vec<String>,
 }
 
+impl Error {
+    /// Whether its lines are at fault. Those of a missing target or of a verdict are only somewhere to look.
+    pub fn has_place(&self) -> bool {
+        !matches!(self.kind, ErrorKind::Target | ErrorKind::Lint)
+    }
+}
+
 /// An error that has no place yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {

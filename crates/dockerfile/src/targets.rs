@@ -53,17 +53,18 @@ impl Targets {
     pub fn to_json(&self) -> Value {
         let target = |(index, target): (usize, &Target)| {
             let mut object = Map::new();
-            let mut text = |name: &str, text: &str| {
-                if !text.is_empty() {
-                    object.insert(name.to_owned(), text.into());
-                }
-            };
-            text("name", &target.name);
-            text("description", &target.description);
-            text("base", &target.base);
-            text("platform", &target.platform);
+            let texts = [
+                ("name", &target.name),
+                ("description", &target.description),
+                ("base", &target.base),
+                ("platform", &target.platform),
+            ];
+            for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+                object.insert(name.to_owned(), text.as_str().into());
+            }
             if index + 1 == self.list.len() {
-                object.insert("default".to_owned(), true.into());
+                // It stands behind the name.
+                object.shift_insert(usize::from(!target.name.is_empty()), "default".to_owned(), true.into());
             }
             object.insert("location".to_owned(), source_json::location(&target.lines));
             Value::Object(object)

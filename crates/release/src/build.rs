@@ -144,9 +144,12 @@ async fn plans(
     step.done();
     if let Some((_, first)) = plans.first() {
         for warning in &first.warnings {
-            let message =
-                format!("{}: {} ({}:{})", warning.rule, warning.message, input.name, warning.lines.start());
-            events.event(Event::Warning { message, hints: warning.hints.clone() });
+            let (file, text) = (input.name.clone(), input.text.clone());
+            events.event(Event::Finding {
+                message: format!("{}: {}", warning.rule, warning.message),
+                excerpt: Excerpt { file, text, lines: warning.lines.clone() },
+                hints: warning.rule.url().map(|url| format!("see {url}")).into_iter().collect(),
+            });
         }
     }
     Ok(plans)

@@ -234,8 +234,9 @@ pub(crate) fn publishing(error: &RegistryError) -> Error {
 
 /// The error of a Dockerfile, with its lines.
 pub(crate) fn of_dockerfile(error: dockerfile::Error, file: &str, text: &str) -> Error {
-    let excerpt = Excerpt { file: file.to_owned(), text: text.to_owned(), lines: error.lines };
     // Whoever mistyped a flag learns nothing from a line of the file.
-    let excerpt = Some(excerpt).filter(|_| error.kind != dockerfile::ErrorKind::Target);
+    let has_place = error.has_place();
+    let excerpt = Excerpt { file: file.to_owned(), text: text.to_owned(), lines: error.lines };
+    let excerpt = Some(excerpt).filter(|_| has_place);
     Error { hints: error.hints, excerpt, ..Error::new(Class::Usage, error.message) }
 }

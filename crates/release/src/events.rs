@@ -3,6 +3,8 @@
 use gantry_llb::{LogStream, Outcome, ProgressEvent};
 use gantry_oci::{Digest, Reference};
 
+use crate::error::Excerpt;
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -13,6 +15,15 @@ pub enum Event {
     Warning {
         /// What, with the file and line where there is one.
         message: String,
+        /// What to do about it.
+        hints: Vec<String>,
+    },
+    /// Something in the Dockerfile that works, but is probably not meant so.
+    Finding {
+        /// The rule, and what is doubtful.
+        message: String,
+        /// The lines.
+        excerpt: Excerpt,
         /// What to do about it.
         hints: Vec<String>,
     },

@@ -9,6 +9,7 @@ mod annotation;
 mod assemble;
 mod attestations;
 mod build;
+mod call;
 mod context;
 mod copy;
 mod error;
@@ -29,6 +30,7 @@ mod whole_file;
 
 pub use annotation::{Annotation, AnnotationLevel};
 pub use build::build;
+pub use call::{Answer, Question, call};
 pub use copy::{Attached, CopyReport, CopyRequest, CopyState, PlatformForm, Platforms, copy};
 pub use error::{Class, Error, Excerpt};
 pub use events::{Event, Events};
@@ -36,6 +38,7 @@ pub use gantry::{Gantry, Settings};
 pub use gantry_attest::options::{
     OptionError as AttestationError, Options as AttestationOptions, Place as AttestationPlace, parse_bool,
 };
+pub use gantry_dockerfile::{CheckReport, Error as DockerfileError, Outline, OutlineSecret, Targets};
 // What settings and results of this crate's own are made of.
 pub use gantry_registry::{
     Connection, CredentialSource, Explained, Explanation, HostPattern, HostRule, HostSettings, Identity,

@@ -13,7 +13,7 @@ use crate::error::{Class, Error, Excerpt, of_dockerfile};
 use crate::request::{BuildRequest, CacheUse};
 
 /// Triggers of an image may name further images, and theirs again. Nobody means to go deeper.
-const MAX_ROUNDS: usize = 32;
+pub(crate) const MAX_ROUNDS: usize = 32;
 
 /// Converts the input for one platform.
 pub(crate) async fn plan(
@@ -23,23 +23,40 @@ pub(crate) async fn plan(
     platform: &Platform,
 ) -> Result<Converted, Error> {
     let options = options(input, request, platform);
+    answered(images, input, |known| convert(input.text.as_bytes(), &options, known)).await
+}
+
+/// Asks something about the input, and resolves the images that the answer depends on, until there is one.
+pub(crate) async fn answered<T>(
+    images: &dyn ImagePort,
+    input: &Input,
+    ask: impl Fn(&Images) -> Result<Conversion<T>, gantry_dockerfile::Error>,
+) -> Result<T, Error> {
     let mut known = Images::default();
     for _ in 0..MAX_ROUNDS {
-        let conversion = convert(input.text.as_bytes(), &options, &known);
-        match conversion.map_err(|error| of_dockerfile(error, &input.name, &input.text))? {
-            Conversion::Done(converted) => return Ok(*converted),
-            Conversion::NeedsImages(wanted) => {
-                let resolved = wanted.iter().map(|wanted| resolve(images, input, wanted));
-                let resolved = futures_util::future::try_join_all(resolved).await?;
-                for (wanted, info) in wanted.into_iter().zip(resolved) {
-                    known.insert(wanted.reference, wanted.platform, info);
-                }
-            }
+        match ask(&known).map_err(|error| of_dockerfile(error, &input.name, &input.text))? {
+            Conversion::Done(done) => return Ok(*done),
+            Conversion::NeedsImages(wanted) => learn(images, input, wanted, &mut known).await?,
         }
     }
     let message =
         format!("the triggers of base images name further images more than {MAX_ROUNDS} levels deep");
     Err(Error::new(Class::Usage, message))
+}
+
+/// Resolves images, all at once.
+pub(crate) async fn learn(
+    images: &dyn ImagePort,
+    input: &Input,
+    wanted: Vec<ImageRequest>,
+    known: &mut Images,
+) -> Result<(), Error> {
+    let resolved = wanted.iter().map(|wanted| resolve(images, input, wanted));
+    let resolved = futures_util::future::try_join_all(resolved).await?;
+    for (wanted, info) in wanted.into_iter().zip(resolved) {
+        known.insert(wanted.reference, wanted.platform, info);
+    }
+    Ok(())
 }
 
 /// Makes the image one for the platform of its base, as with BuildKit where nobody asks for a platform: a
@@ -53,7 +70,8 @@ pub(crate) fn take_platform_of_base((platform, converted): &mut (Platform, Conve
     base.variant().clone_into(&mut config.variant);
 }
 
-fn options(input: &Input, request: &BuildRequest, platform: &Platform) -> Options {
+/// What a conversion is told.
+pub(crate) fn options(input: &Input, request: &BuildRequest, platform: &Platform) -> Options {
     Options {
         filename: input.name.clone(),
         target: request.target.clone(),

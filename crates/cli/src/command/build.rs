@@ -13,6 +13,7 @@ use gantry_release::{
     VerifyPolicy, build, check_writable,
 };
 
+use super::call;
 use crate::args::{Build, Global, ProgressMode, VerifyLevel};
 use crate::failure::usage;
 use crate::progress::{self, Display};
@@ -25,6 +26,9 @@ const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// Runs the command.
 pub(crate) async fn run(global: &Global, args: &Build) -> Result<ExitCode, Error> {
     let request = request(global, args)?;
+    if let Some(asked) = call::parse(if args.check { "check" } else { &args.call })? {
+        return call::run(global, args, &request, asked).await;
+    }
     let prints_id = args.quiet && !request.outputs.iter().any(Output::is_to_stdout);
     for path in args.metadata_file.iter().chain(&args.iidfile) {
         check_writable(path)?;

@@ -64,6 +64,10 @@ impl View for Json {
             Event::Warning { message, hints } => {
                 json!({ "warnings": [{ "short": message, "detail": hints }] })
             }
+            Event::Finding { message, excerpt, hints } => {
+                let short = format!("{message} (line {})", excerpt.lines.start());
+                json!({ "warnings": [{ "short": short, "detail": hints }] })
+            }
             Event::Built { digest } => json!({ "gantry.built": digest }),
             Event::Tagged { reference, digest } => {
                 json!({ "gantry.tagged": { "reference": reference.to_string(), "digest": digest } })

@@ -7,7 +7,7 @@ use gantry_release::Event;
 
 use super::steps::Steps;
 use super::{Moment, View};
-use crate::failure::clean;
+use crate::failure::{self, clean};
 
 /// Writes lines.
 pub(super) struct Plain {
@@ -71,6 +71,10 @@ impl View for Plain {
             Event::Warning { message, hints } => {
                 self.line(&format!("warning: {}", clean(message)));
                 hints.iter().for_each(|hint| self.line(&format!("hint: {}", clean(hint))));
+            }
+            Event::Finding { message, excerpt, hints } => {
+                let shown = failure::render_finding(message, excerpt, hints, false);
+                shown.lines().for_each(|line| self.line(line));
             }
             Event::Built { digest } => self.line(&format!("built {digest}")),
             Event::Tagged { reference, digest } => self.line(&format!("tagged {reference} as {digest}")),

@@ -16,7 +16,7 @@ use gantry_release::Event;
 
 use super::steps::{Step, Steps};
 use super::{Moment, View};
-use crate::failure::clean;
+use crate::failure::{self, clean};
 
 /// Smooth enough for a clock with tenths of seconds.
 const FRAME: Duration = Duration::from_millis(100);
@@ -70,6 +70,11 @@ impl View for Tty {
             Event::Warning { message, hints } => {
                 state.settled.push(format!("{} {}", style("warning:").yellow(), clean(message)));
                 state.settled.extend(hints.iter().map(|hint| format!("hint: {}", clean(hint))));
+            }
+            Event::Finding { message, excerpt, hints } => {
+                let colour = console::colors_enabled_stderr();
+                let shown = failure::render_finding(message, excerpt, hints, colour);
+                state.settled.extend(shown.lines().map(str::to_owned));
             }
             Event::Built { digest } => state.settled.push(format!("built {digest}")),
             Event::Tagged { reference, digest } => {

@@ -1,0 +1,219 @@
+//! `gantry build --call=…`: questions about a Dockerfile, answered as `docker buildx build --call` answers them.
+
+mod excerpt;
+mod table;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use gantry_release::{
+    Answer, BuildRequest, CheckReport, Class, Dockerfile, Error, Gantry, Outline, OutlineSecret, Question,
+    Targets, call,
+};
+
+use self::table::Table;
+use crate::args::{Build, Global};
+use crate::failure::usage;
+use crate::{config, exit};
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked {
+    question: Question,
+    format: Format,
+    /// Whether the exit code says nothing about what was found.
+    ignore_status: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Reads the value of `--call`; none is asked by `build`.
+pub(super) fn parse(text: &str) -> Result<Option<Asked>, Error> {
+    let mut method = None;
+    let (mut format, mut ignore_status) = (Format::Text, false);
+    for field in text.split(',') {
+        match field.split_once('=') {
+            Some(("format", "json")) => format = Format::Json,
+            Some(("format", _)) => format = Format::Text,
+            Some(("ignorestatus", value)) => {
+                ignore_status = value.parse().map_err(|_| {
+                    usage(format!("--call: `{value}` is no value for ignorestatus"))
+                        .hint("write true or false")
+                })?;
+            }
+            None if method.is_none() => method = Some(field),
+            _ => return Err(usage(format!("--call: `{field}` means nothing"))),
+        }
+    }
+    let question = match method.unwrap_or("build") {
+        "build" => return Ok(None),
+        "check" | "lint" => Question::Check,
+        "outline" => Question::Outline,
+        "targets" => Question::Targets,
+        "convertllb" => Question::Graph,
+        other => {
+            return Err(usage(format!("--call: there is no method `{other}`"))
+                .hint("the methods are build, check, outline, targets and convertllb"));
+        }
+    };
+    Ok(Some(Asked { question, format, ignore_status }))
+}
+
+/// Asks, and shows the answer.
+pub(super) async fn run(
+    global: &Global,
+    args: &Build,
+    request: &BuildRequest,
+    asked: Asked,
+) -> Result<ExitCode, Error> {
+    let gantry = Gantry::open(config::settings(global)?)?;
+    let answer = call(&gantry, request, asked.question).await?;
+    let file = path(args, request);
+    let text = match (&answer, asked.format) {
+        (Answer::Check(report), Format::Json) => json(&report.to_json()),
+        (Answer::Outline(outline), Format::Json) => json(&outline.to_json()),
+        (Answer::Targets(targets), Format::Json) => json(&targets.to_json()),
+        (Answer::Graph(graph), _) => json(graph),
+        (Answer::Check(report), Format::Text) => check(report, file.as_deref()),
+        (Answer::Outline(outline), Format::Text) => self::outline(outline),
+        (Answer::Targets(targets), Format::Text) => self::targets(targets),
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| Error::new(Class::Internal, format!("cannot write to standard output: {error}")))?;
+    let Answer::Check(report) = answer else { return Ok(ExitCode::SUCCESS) };
+    if let Some(error) = &report.error {
+        exit::report(&failure(error, &report, file.as_deref()));
+        return Ok(ExitCode::from(exit::FOUND));
+    }
+    match report.warnings.is_empty() || asked.ignore_status {
+        true => Ok(ExitCode::SUCCESS),
+        false => Ok(ExitCode::from(exit::FOUND)),
+    }
+}
+
+/// The Dockerfile's path, for people to open it; none if it is no file.
+fn path(args: &Build, request: &BuildRequest) -> Option<String> {
+    match &request.dockerfile {
+        Dockerfile::File(path) => Some(path.display().to_string()),
+        Dockerfile::Text(_) => None,
+        Dockerfile::InContext => {
+            let names = ["Dockerfile", "dockerfile"];
+            let mut paths = names.iter().map(|name| Path::new(&args.context).join(name));
+            paths.find(|path| path.exists()).map(|path| path.display().to_string())
+        }
+    }
+}
+
+fn json(value: &serde_json::Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn check(report: &CheckReport, file: Option<&str>) -> String {
+    let mut text = match report.warnings.len() {
+        0 if report.error.is_some() => String::new(),
+        0 => "Check complete, no warnings found.\n".to_owned(),
+        1 => "Check complete, 1 warning has been found!\n".to_owned(),
+        count => format!("Check complete, {count} warnings have been found!\n"),
+    };
+    let mut warnings: Vec<_> = report.warnings.iter().collect();
+    warnings.sort_by_key(|warning| *warning.lines.start());
+    let source = String::from_utf8_lossy(&report.text);
+    for warning in warnings {
+        let page = warning.rule.url().map(|url| format!(" - {url}")).unwrap_or_default();
+        text.push_str(&format!("\nWARNING: {}{page}\n{}\n", warning.rule, warning.message));
+        text.push_str(&excerpt::show(file.unwrap_or(&report.filename), &source, &warning.lines));
+    }
+    if report.error.is_some() && !report.warnings.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// Why a Dockerfile that was checked cannot be built.
+fn failure(error: &gantry_release::DockerfileError, report: &CheckReport, file: Option<&str>) -> Error {
+    let excerpt = gantry_release::Excerpt {
+        file: file.unwrap_or(&report.filename).to_owned(),
+        text: String::from_utf8_lossy(&report.text).into_owned(),
+        lines: error.lines.clone(),
+    };
+    let plain = Error { hints: error.hints.clone(), ..Error::new(Class::Usage, error.message.clone()) };
+    if error.has_place() { plain.at(excerpt) } else { plain }
+}
+
+fn outline(outline: &Outline) -> String {
+    let mut text = String::new();
+    if !outline.name.is_empty() || !outline.description.is_empty() {
+        let name = if outline.name.is_empty() { "(default)" } else { &outline.name };
+        let mut table = Table::new(1);
+        table.row(&["TARGET:", name]);
+        if !outline.description.is_empty() {
+            table.row(&["DESCRIPTION:", &outline.description]);
+        }
+        text.push_str(&format!("{table}\n"));
+    }
+    if !outline.arguments.is_empty() {
+        let mut table = Table::new(3);
+        table.row(&["BUILD ARG", "VALUE", "DESCRIPTION"]);
+        for argument in &outline.arguments {
+            table.row(&[&argument.name, &argument.value, &argument.description]);
+        }
+        text.push_str(&format!("{table}\n"));
+    }
+    for (title, list) in [("SECRET", &outline.secrets), ("SSH", &outline.agents)] {
+        text.push_str(&required(title, list));
+    }
+    text
+}
+
+fn required(title: &str, list: &[OutlineSecret]) -> String {
+    if list.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(3);
+    table.row(&[title, "REQUIRED"]);
+    for secret in list {
+        table.row(&[&secret.name, if secret.required { "true" } else { "" }]);
+    }
+    format!("{table}\n")
+}
+
+fn targets(targets: &Targets) -> String {
+    let mut table = Table::new(1);
+    table.row(&["TARGET", "DESCRIPTION"]);
+    for (index, target) in targets.list.iter().enumerate() {
+        let name = match (target.name.as_str(), index + 1 == targets.list.len()) {
+            ("", true) => "(default)".to_owned(),
+            (name, true) => format!("{name} (default)"),
+            (name, false) => name.to_owned(),
+        };
+        table.row(&[&name, &target.description]);
+    }
+    table.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods() {
+        let asked = |text: &str| parse(text).unwrap().unwrap();
+        assert_eq!(parse("build").unwrap(), None);
+        assert_eq!(asked("lint"), asked("check"));
+        let json = asked("outline,format=json");
+        assert_eq!(
+            (json.question, json.format, json.ignore_status),
+            (Question::Outline, Format::Json, false)
+        );
+        assert!(asked("check,ignorestatus=true").ignore_status);
+        for bad in ["chek", "check,targets", "check,fmt=json", "check,ignorestatus=maybe"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

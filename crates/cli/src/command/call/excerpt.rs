@@ -1,0 +1,66 @@
+//! Lines of a Dockerfile with some around them, as `docker buildx` shows what a check found.
+
+use std::ops::RangeInclusive;
+
+use crate::failure::clean;
+
+/// How many lines are shown around one line, and around several.
+const AROUND_ONE: u32 = 4;
+const AROUND_MANY: u32 = 2;
+
+/// The lines, marked, with those around them.
+pub(super) fn show(file: &str, text: &str, lines: &RangeInclusive<u32>) -> String {
+    const RULE: &str = "--------------------\n";
+    let all: Vec<&str> = text.split('\n').collect();
+    let count = u32::try_from(all.len()).unwrap_or(u32::MAX);
+    let (first, last) = (*lines.start(), (*lines.end()).min(count));
+    if first == 0 || first > count {
+        return String::new();
+    }
+    let (start, end) = widened(first, last, count);
+    let mut shown = format!("{}:{first}\n{RULE}", clean(file));
+    for (line, number) in all.iter().zip(1..=end).skip(start as usize - 1) {
+        let mark = if lines.contains(&number) { ">>>" } else { "   " };
+        shown.push_str(&format!(" {number:3} | {mark} {}\n", clean(line.trim_end_matches('\r'))));
+    }
+    shown + RULE
+}
+
+/// The lines, with as many around them as are shown, on both sides where there are such.
+fn widened(first: u32, last: u32, count: u32) -> (u32, u32) {
+    let around = if first == last { AROUND_ONE } else { AROUND_MANY };
+    let (mut start, mut end, mut added) = (first, last, 0);
+    while added < around {
+        if start > 1 {
+            start -= 1;
+            added += 1;
+        }
+        if end != count {
+            end += 1;
+            added += 1;
+        }
+        // One for the round itself, so that it ends.
+        added += 1;
+    }
+    (start, end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_those_around() {
+        let text = "a\nb\nc\nd\ne\nf\n";
+        assert_eq!(
+            show("D", text, &(4..=4)),
+            "D:4\n--------------------\n   2 |     b\n   3 |     c\n   4 | >>> d\n   5 |     e\n   6 |     f\n\
+             --------------------\n"
+        );
+        assert_eq!(
+            show("D", text, &(1..=2)),
+            "D:1\n--------------------\n   1 | >>> a\n   2 | >>> b\n   3 |     c\n--------------------\n"
+        );
+        assert_eq!(show("D", text, &(9..=9)), "");
+    }
+}

@@ -1,0 +1,98 @@
+//! Questions about a Dockerfile, answered without a build: what is shown, and the exit codes that scripts rely on.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may panic, as tests do")]
+
+use gantry_testkit::{Entry, ImageBuilder, ImageTarget};
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+#[path = "support/world.rs"]
+mod world;
+
+use world::World;
+
+fn json_of(world: &World, code: i32, call: &str) -> Value {
+    let output = world.build(&[call]).code(code);
+    serde_json::from_str(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_check_shows_lines_and_exits_with_1() {
+    let world = World::bare("FROM scratch AS a\nMAINTAINER me\nFROM scratch\nCOPY $x /\n");
+    assert_snapshot!(world.build(&["--check"]).code(1).snapshot(), @r"
+    status: 1
+    --- stdout
+    Check complete, 2 warnings have been found!
+
+    WARNING: MaintainerDeprecated - https://docs.docker.com/go/dockerfile/rule/maintainer-deprecated/
+    Maintainer instruction is deprecated in favor of using label
+    ./Dockerfile:2
+    --------------------
+       1 |     FROM scratch AS a
+       2 | >>> MAINTAINER me
+       3 |     FROM scratch
+       4 |     COPY $x /
+    --------------------
+
+    WARNING: UndefinedVar - https://docs.docker.com/go/dockerfile/rule/undefined-var/
+    Usage of undefined variable '$x'
+    ./Dockerfile:4
+    --------------------
+       2 |     MAINTAINER me
+       3 |     FROM scratch
+       4 | >>> COPY $x /
+       5 |     
+    --------------------
+    --- stderr
+    ");
+    world.build(&["--call=check,ignorestatus=true"]).code(0);
+    let report = json_of(&world, 1, "--call=check,format=json");
+    assert_eq!(report["warnings"][1]["location"]["ranges"][0]["start"]["line"], 4);
+    world.dockerfile("FROM scratch\n");
+    let output = world.build(&["--check"]).code(0);
+    assert_eq!(output.stdout, "Check complete, no warnings found.\n");
+}
+
+#[test]
+fn a_check_says_why_a_build_would_fail() {
+    let world = World::bare("FROM HOST/nothing\nMAINTAINER me\n");
+    let report = json_of(&world, 1, "--call=check,format=json");
+    assert_eq!(report["warnings"].as_array().unwrap().len(), 1, "what the text alone tells");
+    assert_eq!(report["buildError"]["location"]["ranges"][0]["start"]["line"], 1);
+    world.dockerfile("# check=error=true\nFROM scratch as a\n");
+    let output = world.build(&[]).code(2);
+    assert!(output.stderr.contains("lint violation found for rules: FromAsCasing"), "{}", output.stderr);
+}
+
+#[test]
+fn targets_and_outlines() {
+    let world = World::bare(
+        "# base is what all build on\nFROM scratch AS base\n# A is a letter\nARG A=1\n\
+         RUN --mount=type=secret,id=s,required x\nFROM base AS last\n",
+    );
+    assert_eq!(
+        world.build(&["--call=targets"]).code(0).stdout,
+        "TARGET         DESCRIPTION\nbase           is what all build on\nlast (default) \n"
+    );
+    assert_eq!(
+        world.build(&["--call=outline", "--build-arg=A=2"]).code(0).stdout,
+        "TARGET: last\n\nBUILD ARG   VALUE   DESCRIPTION\nA           2       is a letter\n\n\
+         SECRET   REQUIRED\ns        true\n\n"
+    );
+    assert_eq!(json_of(&world, 0, "--call=outline,format=json")["args"][0]["name"], "A");
+    world.build(&["--call=outlin"]).code(2);
+}
+
+#[test]
+fn a_graph_is_printed_as_buildkit_prints_it() {
+    let world = World::bare("FROM HOST/app:1\nWORKDIR /w\n");
+    let image = ImageBuilder::new("linux/amd64").layer(&[Entry::file("a", "1")]).build();
+    let digest = image.push(&world.registry, "app", Some("1"));
+    let graph = json_of(&world, 0, "--call=convertllb,format=json");
+    let operations: Vec<&Value> = graph["def"].as_object().unwrap().values().collect();
+    assert_eq!(operations.len(), 3);
+    let source = operations.iter().find_map(|operation| operation["source"]["identifier"].as_str()).unwrap();
+    assert_eq!(source, world.expand(&format!("docker-image://HOST/app:1@{digest}")));
+    let made = operations.iter().find_map(|operation| operation["file"]["actions"][0].get("mkdir")).unwrap();
+    assert_eq!(*made, json!({ "path": "/w", "mode": 493, "timestamp": "-1", "makeParents": true }));
+}
