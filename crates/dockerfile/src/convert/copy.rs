@@ -49,8 +49,11 @@ impl Converter<'_> {
                     self.note_path(place, source);
                     (files, path_action(&template, source, copy))
                 }
-                Some(_) if copy.kind == CopyKind::Copy => {
-                    return Err(Fault::semantics("source can't be a URL for COPY").hint("use ADD"));
+                Some(remote) if copy.kind == CopyKind::Copy => {
+                    let what = if matches!(remote, Remote::Git(_)) { "git ref" } else { "URL" };
+                    return Err(
+                        Fault::semantics(format!("source can't be a {what} for COPY")).hint("use ADD")
+                    );
                 }
                 Some(remote) => self.remote_action(&template, &remote, copy, &expanded.checksum, &name)?,
             });

@@ -5,6 +5,8 @@ use crate::options::Options;
 use crate::stages::Stages;
 
 const NAME: &str = "SOURCE_DATE_EPOCH";
+/// The value that asks for the time of the main build context.
+const MAIN_CONTEXT: &str = "context";
 
 /// Reads the time, and gives everybody the number as it was understood.
 pub(super) fn resolve(stages: &mut Stages, options: &mut Options) -> Result<Option<i64>, Error> {
@@ -12,7 +14,8 @@ pub(super) fn resolve(stages: &mut Stages, options: &mut Options) -> Result<Opti
     let Some(text) = given.or_else(|| stages.globals.values.get(NAME).map(str::to_owned)) else {
         return Ok(None);
     };
-    if text.is_empty() {
+    // As in BuildKit, contexts without a time of their own, which directories and images are, set none.
+    if text.is_empty() || text == MAIN_CONTEXT || options.contexts.contains_key(&text) {
         options.build_args.remove(NAME);
         stages.globals.values.remove(NAME);
         return Ok(None);

@@ -192,7 +192,8 @@ fn refused_where_it_stands() {
         ("FROM a AS x\nCOPY --from=y /x /y\nFROM a AS y\nFROM x", 2..=2, "defined later"),
         ("FROM a\nCOPY --chmod=u~x b c", 2..=2, "invalid chmod"),
         ("FROM a\nADD --checksum=sha256:12 b c", 2..=2, "requires HTTP(S) or Git"),
-        ("FROM a\nCOPY git@example.com:a/b.git /c", 2..=2, "can't be a URL"),
+        ("FROM a\nCOPY git@example.com:a/b.git /c", 2..=2, "can't be a git ref"),
+        ("FROM a\nCOPY https://example.com/a /c", 2..=2, "can't be a URL"),
         ("FROM a\nENV A=${B:?missing}\n", 2..=2, "B: missing"),
         ("FROM a\nVOLUME $NO", 2..=2, "empty"),
         ("FROM a\nRUN --mount=target=/ x", 2..=2, "invalid mount target"),
@@ -222,6 +223,61 @@ fn doubtful_things_are_said() {
     ];
     assert_eq!(found, expected);
     assert_eq!(warnings[1].message, "Usage of undefined variable '$HOME_DIRR' (did you mean $HOME_DIR?)");
+}
+
+#[test]
+fn what_is_accepted() {
+    for text in [
+        "# caf\u{e9}\nFROM a",
+        "FROM a\nSTOPSIGNAL --x=1 TERM",
+        "FROM a\nARG --x=1 A",
+        "FROM a\nHEALTHCHECK --interval=5s NONE",
+        "FROM a\nCMD [\"\\ud800\"]",
+        "FROM a\nCOPY a b /no/slash",
+        "FROM a AS b\nFROM a AS b\nFROM B",
+        "# syntax=docker/dockerfile:1.4-labs\nFROM a",
+        "# syntax=docker.io/docker/dockerfile-upstream:master\nFROM a",
+        "# syntax=dockerfile.v0\nFROM a",
+        "ARG SOURCE_DATE_EPOCH=context\nFROM a",
+        "FROM a\nADD git@example.com:a/b.git#v1:d /c\nADD ssh://git@example.com:22/a/b.git /d",
+        "FROM a\nONBUILD RUN <<E\nx\nE\n",
+        "FROM a\nEXPOSE $NO",
+        "FROM a\nRUN --mount=type=tmpfs,target=/x,size=1.5kib y",
+        "FROM a\nSHELL [\"a\"]\nRUN",
+    ] {
+        let converted = converted(text, &options());
+        assert!(converted.is_ok(), "{text}: {converted:?}");
+    }
+    let latin1 = convert(b"# caf\xe9\nFROM scratch", &options(), &Images::default());
+    assert!(matches!(latin1, Ok(Conversion::Done(_))));
+    let surrogate = converted("FROM a\nCMD [\"\\ud83d\\ude00\\ud800x\"]", &options()).unwrap();
+    assert_eq!(surrogate.config.config.cmd.unwrap(), ["\u{1f600}\u{fffd}x"]);
+    let trigger = converted("FROM a\nonbuild   RUN x  ", &options()).unwrap();
+    assert_eq!(trigger.config.config.on_build.unwrap(), ["RUN x  "], "blanks behind it stay");
+}
+
+#[test]
+fn repositories_over_ssh() {
+    let converted = converted("FROM a\nADD git@example.com:a/b.git?branch=x#:d /c", &options()).unwrap();
+    let sources = converted.definition.vertices().iter().filter_map(|vertex| match &vertex.op.op {
+        Some(pb::op::Op::Source(source)) if source.identifier.starts_with("git:") => Some(source),
+        _ => None,
+    });
+    let [source] = &sources.collect::<Vec<_>>()[..] else { panic!("one repository") };
+    assert_eq!(source.identifier, "git://example.com/a/b.git#refs/heads/x:d");
+    assert_eq!(source.attrs["git.fullurl"], "git@example.com:a/b.git");
+    assert_eq!(source.attrs["git.mountsshsock"], "default");
+}
+
+#[test]
+fn results_are_limited() {
+    let large = "x".repeat(60_000);
+    let labels: String = (0..4_000).map(|label| format!("LABEL l{label}=$A\n")).collect();
+    let error = converted(&format!("FROM a\nENV A={large}\n{labels}"), &options()).unwrap_err();
+    assert!(error.message.contains("grows beyond"), "{error}");
+    let line = "y".repeat(70_000);
+    let error = converted(&format!("FROM a\nRUN {line}"), &options()).unwrap_err();
+    assert_eq!((error.lines, error.message.contains("longer than 65535")), (2..=2, true));
 }
 
 #[test]
