@@ -234,9 +234,16 @@ impl<'a> Converter<'a> {
 
     /// Expands a text with the variables of the stage; one that is not set is doubtful.
     fn expand(&mut self, state: &State, text: &str, place: Place<'_>) -> Result<String, Fault> {
-        let expanded = self.lexer.word(text, &state.environment)?;
-        self.warn_of_unset(state, &expanded.unset, place);
-        Ok(expanded.text)
+        match self.lexer.attempt(text, &state.environment) {
+            Ok(expanded) => {
+                self.warn_of_unset(state, &expanded.unset, place);
+                Ok(expanded.text)
+            }
+            Err((fault, unset)) => {
+                self.warn_of_unset(state, &unset, place);
+                Err(fault)
+            }
+        }
     }
 
     fn warn_of_unset(&mut self, state: &State, unset: &BTreeSet<String>, place: Place<'_>) {

@@ -62,13 +62,24 @@ impl Lexer {
 
     /// Expands a text into one word: blanks in it stay.
     pub(crate) fn word(&self, text: &str, environment: &Environment) -> Result<Expanded, Fault> {
+        self.attempt(text, environment).map_err(|(fault, _)| fault)
+    }
+
+    /// As [`Lexer::word`], but a fault comes with the variables that had been asked for and not set until then.
+    pub(crate) fn attempt(
+        &self,
+        text: &str,
+        environment: &Environment,
+    ) -> Result<Expanded, (Fault, BTreeSet<String>)> {
         // Most texts mean themselves.
         if !text.contains(['$', '\'', '"', self.escape]) {
             return Ok(Expanded { text: text.to_owned(), ..Expanded::default() });
         }
         let mut scan = Scan::new(self, text, environment);
-        let output = scan.until(None, self.raw_escapes).map_err(|fault| failed(text, fault))?;
-        Ok(Expanded { text: output.text, used: scan.used, unset: scan.unset })
+        match scan.until(None, self.raw_escapes) {
+            Ok(output) => Ok(Expanded { text: output.text, used: scan.used, unset: scan.unset }),
+            Err(fault) => Err((failed(text, fault), scan.unset)),
+        }
     }
 
     /// Expands a text and splits it at unquoted blanks, those that come out of variables included.

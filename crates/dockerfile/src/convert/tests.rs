@@ -234,7 +234,7 @@ fn what_is_accepted() {
         "FROM a\nHEALTHCHECK --interval=5s NONE",
         "FROM a\nCMD [\"\\ud800\"]",
         "FROM a\nCOPY a b /no/slash",
-        "FROM a AS b\nFROM a AS b\nFROM B",
+        "FROM a AS b\nFROM a AS b\nFROM b",
         "# syntax=docker/dockerfile:1.4-labs\nFROM a",
         "# syntax=docker.io/docker/dockerfile-upstream:master\nFROM a",
         "# syntax=dockerfile.v0\nFROM a",

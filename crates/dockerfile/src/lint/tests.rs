@@ -254,6 +254,7 @@ fn variables_and_secrets() {
             "FROM scratch\nENV PATH=$PAHT:/x",
             &[(UndefinedVar, 2, "Usage of undefined variable '$PAHT' (did you mean $PATH?)")],
         ),
+        ("FROM scratch\nENV a=${b:?no}", &[(UndefinedVar, 2, "variable '$b'")]),
         ("FROM scratch\nCOPY <<'E' <<F /\n$no\nE\n$yes\nF", &[(UndefinedVar, 2, "variable '$yes'")]),
         // The last stage alone would not show the first one's.
         ("FROM scratch AS a\nCOPY $x /\nFROM scratch", &[(UndefinedVar, 2, "variable '$x'")]),

@@ -30,8 +30,11 @@ impl Stages {
         lint: &mut Linter,
     ) -> Result<From, Fault> {
         let lexer = Lexer::new(self.escape);
-        let base = lexer.word(&from.base, &self.globals.values)?;
-        self.check_declared(&base, first, lint);
+        let base = lexer.attempt(&from.base, &self.globals.values).map_err(|(fault, unset)| {
+            self.check_declared(&unset, first, lint);
+            fault
+        })?;
+        self.check_declared(&base.unset, first, lint);
         if base.text.is_empty() {
             return Err(Fault::semantics(format!("base name ({}) should not be blank", from.base)).hint(
                 "only arguments declared before the first FROM can be used here; give this one a default",
@@ -41,8 +44,11 @@ impl Stages {
         if from.platform.is_empty() {
             return Ok(From { base: base.text, platform: None, used });
         }
-        let platform = lexer.word(&from.platform, &self.globals.values)?;
-        self.check_declared(&platform, first, lint);
+        let platform = lexer.attempt(&from.platform, &self.globals.values).map_err(|(fault, unset)| {
+            self.check_declared(&unset, first, lint);
+            fault
+        })?;
+        self.check_declared(&platform.unset, first, lint);
         self.check_platform(from, &platform, first, lint);
         let suggested = |fault: Fault| match platform.unset.first() {
             Some(name) => fault.suggest(name, self.globals.values.names()),
@@ -59,8 +65,8 @@ impl Stages {
         Ok(From { base: base.text, platform: Some(parsed), used })
     }
 
-    fn check_declared(&self, expanded: &Expanded, first: &Instruction, lint: &mut Linter) {
-        let undeclared = expanded.unset.iter().filter(|name| !self.globals.declared.contains_key(*name));
+    fn check_declared(&self, unset: &BTreeSet<String>, first: &Instruction, lint: &mut Linter) {
+        let undeclared = unset.iter().filter(|name| !self.globals.declared.contains_key(*name));
         for name in undeclared {
             let declared = self.globals.declared.keys().map(String::as_str);
             let near = suggest::closest(name, self.globals.values.names().chain(declared));
