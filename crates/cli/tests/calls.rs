@@ -2,11 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may panic, as tests do")]
 
-use gantry_testkit::{Entry, ImageBuilder, ImageTarget};
+use gantry_testkit::{Entry, ImageBuilder};
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 #[path = "support/world.rs"]
+#[allow(dead_code, reason = "no test here builds on a base image")]
 mod world;
 
 use world::World;
@@ -45,7 +46,8 @@ fn a_check_shows_lines_and_exits_with_1() {
     --------------------
     --- stderr
     ");
-    world.build(&["--call=check,ignorestatus=true"]).code(0);
+    let ignored = world.build(&["--call=check,ignorestatus=true"]).code(0);
+    assert!(ignored.stdout.starts_with("Check complete, 2 warnings"), "{}", ignored.stdout);
     let report = json_of(&world, 1, "--call=check,format=json");
     assert_eq!(report["warnings"][1]["location"]["ranges"][0]["start"]["line"], 4);
     world.dockerfile("FROM scratch\n");
@@ -80,7 +82,9 @@ fn targets_and_outlines() {
          SECRET   REQUIRED\ns        true\n\n"
     );
     assert_eq!(json_of(&world, 0, "--call=outline,format=json")["args"][0]["name"], "A");
-    world.build(&["--call=outlin"]).code(2);
+    let mistyped = world.build(&["--call=outlin"]).code(2);
+    assert!(mistyped.stderr.contains("there is no method `outlin`"), "{}", mistyped.stderr);
+    world.assert_nothing_left();
 }
 
 #[test]

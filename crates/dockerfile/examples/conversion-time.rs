@@ -3,6 +3,8 @@
 //!
 //!     cargo run --release -p gantry-dockerfile --example conversion-time [NAME…]
 
+#![allow(clippy::print_stdout, reason = "printing is what it is for")]
+
 use std::time::Duration;
 
 use gantry_dockerfile::{Conversion, ImageInfo, Images, Options, check, convert};

@@ -60,7 +60,7 @@ fn several_words_each() {
         with(&[("set", "YES"), ("space", "uvw  def"), ("leading", "  uv w"), ("trailing", "uv w   ")]);
     for (text, expected) in table(2) {
         let found = Lexer::new('\\').words(text.trim(), &environment);
-        let found = found.map_or_else(|_| vec!["error".to_owned()], |words| words);
+        let found = found.unwrap_or_else(|_| vec!["error".to_owned()]);
         assert_eq!(found, expected.split(',').collect::<Vec<_>>(), "{text}");
     }
 }
