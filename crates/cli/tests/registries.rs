@@ -230,8 +230,7 @@ fn a_build_pulls_from_a_mirror_and_says_when_it_had_to_believe_it() {
     image.push(&upstream, "base", Some("1"));
     image.push(&mirror, "hub/base", Some("1"));
     let gantry = gantry();
-    gantry
-        .write("Dockerfile", format!("FROM --platform=linux/amd64 {}/base:1\nLABEL a=b\n", upstream.host()));
+    gantry.write("Dockerfile", format!("FROM {}/base:1\nLABEL a=b\n", upstream.host()));
     let flag = format!("{}={}/hub", upstream.host(), mirror.host());
     let build = ["build", "--platform=linux/amd64", "--registry-mirror", &flag, "--output=out", "."];
     let output = gantry.run(build).success();
