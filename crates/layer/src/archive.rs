@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::compression::Decompressed;
+use crate::entry::Kind;
 use crate::error::LayerError;
 use crate::extract::{Extracted, Extractor, Target};
 use crate::limits::Limits;
@@ -50,4 +51,21 @@ pub fn extract_archive(
 pub fn is_archive(file: impl Read + Send) -> bool {
     let Ok(decompressed) = Decompressed::new(file, Limits::default()) else { return false };
     matches!(TarReader::new(decompressed).next_entry(), Ok(Some(_)))
+}
+
+/// The modification time, in seconds since 1970, of the newest file in an archive. `None` if there is no file in it, or if
+/// it is no archive.
+pub fn newest_file(archive: impl Read + Send) -> Option<i64> {
+    let mut archive = TarReader::new(Decompressed::new(archive, Limits::default()).ok()?);
+    let mut newest = None;
+    loop {
+        match archive.next_entry() {
+            Ok(Some(entry)) if matches!(entry.kind, Kind::File) => {
+                newest = newest.max(Some(entry.mtime.seconds));
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => return newest,
+            Err(_) => return None,
+        }
+    }
 }

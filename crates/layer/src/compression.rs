@@ -15,6 +15,7 @@ use gantry_oci::media_type;
 use gzp::ZWriter;
 use gzp::deflate::Gzip;
 use gzp::par::compress::{ParCompress, ParCompressBuilder};
+use lzma_rust2::XzReader;
 
 use crate::error::LayerError;
 use crate::limits::Limits;
@@ -33,6 +34,8 @@ const GZIP_LEVEL: u32 = 6;
 const ZSTD_LEVEL: i32 = 3;
 /// Memory that a zstd frame may ask for, as a power of two: 128 MiB, the limit of the `zstd` tool.
 const MAX_ZSTD_WINDOW_LOG: u32 = 27;
+/// Memory that an xz block may ask for, in KiB: four times what `xz -9` does.
+const MAX_XZ_MEMORY_KIB: u32 = 256 << 10;
 /// Compressed bytes read at a time.
 const READ_BUFFER: usize = 128 << 10;
 
@@ -71,7 +74,7 @@ impl Compression {
 
 /// What an archive is, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ArchiveKind {
+pub(crate) enum ArchiveKind {
     /// An uncompressed tar.
     Tar,
     /// gzip.
@@ -82,18 +85,6 @@ pub enum ArchiveKind {
     Xz,
     /// zstd.
     Zstd,
-}
-
-impl fmt::Display for ArchiveKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tar => "tar",
-            Self::Gzip => "gzip",
-            Self::Bzip2 => "bzip2",
-            Self::Xz => "xz",
-            Self::Zstd => "zstd",
-        })
-    }
 }
 
 /// What the archive is that starts with `head`, of which 512 bytes are looked at; `None` if it is none.
@@ -212,7 +203,8 @@ impl<'a> Decompressed<'a> {
             ArchiveKind::Gzip => Box::new(MultiGzDecoder::new(input)),
             ArchiveKind::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
             ArchiveKind::Zstd => Box::new(zstd_decoder(input)?),
-            other => return Err(LayerError::Unsupported(other)),
+            // Streams that follow one another, as parallel compressors write them, are one archive.
+            ArchiveKind::Xz => Box::new(XzReader::new_mem_limit(input, true, MAX_XZ_MEMORY_KIB)),
         };
         Ok(Self { decoder, read, limits, size: 0 })
     }
@@ -297,6 +289,33 @@ mod tests {
         ] {
             assert_eq!(archive_kind(head), kind, "{:x?}", &head[..head.len().min(8)]);
         }
+    }
+
+    /// What `xz` makes of `one `.
+    const XZ_ONE: [u8; 60] = [
+        0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00, 0x04, 0xe6, 0xd6, 0xb4, 0x46, 0x02, 0x00, 0x21, 0x01, 0x16,
+        0x00, 0x00, 0x00, 0x74, 0x2f, 0xe5, 0xa3, 0x01, 0x00, 0x03, 0x6f, 0x6e, 0x65, 0x20, 0x00, 0x5a, 0x8c,
+        0x83, 0xa3, 0x31, 0x35, 0xef, 0x7e, 0x00, 0x01, 0x1c, 0x04, 0x6f, 0x2c, 0x9c, 0xc1, 0x1f, 0xb6, 0xf3,
+        0x7d, 0x01, 0x00, 0x00, 0x00, 0x00, 0x04, 0x59, 0x5a,
+    ];
+    /// What `xz --lzma2=dict=512MiB` makes of `x`.
+    const XZ_GREEDY: [u8; 60] = [
+        0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00, 0x04, 0xe6, 0xd6, 0xb4, 0x46, 0x02, 0x00, 0x21, 0x01, 0x22,
+        0x00, 0x00, 0x00, 0x82, 0x40, 0xac, 0xdc, 0x01, 0x00, 0x00, 0x78, 0x00, 0x00, 0x00, 0x00, 0x45, 0xae,
+        0xef, 0x83, 0xf8, 0xee, 0x16, 0x0a, 0x00, 0x01, 0x19, 0x01, 0xa5, 0x2c, 0x81, 0xcc, 0x1f, 0xb6, 0xf3,
+        0x7d, 0x01, 0x00, 0x00, 0x00, 0x00, 0x04, 0x59, 0x5a,
+    ];
+
+    #[test]
+    fn xz_streams_are_joined_and_bounded() {
+        let read = |bytes: &[u8]| {
+            let mut back = Vec::new();
+            Decompressed::new(bytes, Limits::default()).unwrap().read_to_end(&mut back).map(|_| back)
+        };
+        assert_eq!(read(&XZ_ONE).unwrap(), b"one ");
+        assert_eq!(read(&[XZ_ONE, XZ_ONE].concat()).unwrap(), b"one one ");
+        assert!(read(&XZ_ONE[..XZ_ONE.len() - 8]).is_err(), "a cut stream");
+        assert!(read(&XZ_GREEDY).is_err(), "a dictionary that no honest archive needs");
     }
 
     #[test]

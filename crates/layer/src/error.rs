@@ -7,8 +7,6 @@ use std::path::Path;
 
 use gantry_oci::Digest;
 
-use crate::compression::ArchiveKind;
-
 /// Why a layer could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
@@ -58,9 +56,6 @@ pub enum LayerError {
         /// The limit that was passed.
         limit: u64,
     },
-    /// The archive is compressed in a way that cannot be read.
-    #[error("{0} archives cannot be read")]
-    Unsupported(ArchiveKind),
     /// The content is not what the image's config promised.
     #[error("the layer's content is {found}, but its image's config says {expected}")]
     DiffId {

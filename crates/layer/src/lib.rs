@@ -30,8 +30,8 @@ mod write;
 mod xattr;
 
 pub use apply::{Applied, ApplyOptions, apply_layer};
-pub use archive::{extract_archive, is_archive};
-pub use compression::{ArchiveKind, Compression, decompressed};
+pub use archive::{extract_archive, is_archive, newest_file};
+pub use compression::{Compression, decompressed};
 pub use elf::Elf;
 pub use error::LayerError;
 pub use extract::Extracted;
