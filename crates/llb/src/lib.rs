@@ -15,4 +15,4 @@ mod source;
 
 pub use definition::{Builder, Definition, DefinitionError, Edge, Vertex};
 pub use progress::{LogStream, Outcome, Progress, ProgressEvent};
-pub use source::{LocalFilter, Source, SourceError};
+pub use source::{FileTimes, GitSource, HttpSource, LocalFilter, Source, SourceError};

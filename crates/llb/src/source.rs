@@ -1,8 +1,15 @@
-//! Source identifiers: `docker-image://…`, `local://…`, parsed out of a source operation and its attributes.
+//! Source identifiers: `docker-image://…`, `local://…`, `git://…` and the like, parsed out of a source operation and its
+//! attributes. What is wrong with one is said before anybody acts on it.
+
+mod git;
+mod http;
 
 use gantry_oci::Reference;
 
 use crate::pb;
+
+pub use git::{FileTimes, GitSource};
+pub use http::HttpSource;
 
 /// What of a local directory takes part: attributes `local.*` of the operation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +27,13 @@ pub struct LocalFilter {
 pub enum Source {
     /// An image from a registry.
     Image(Reference),
+    /// An image from a layout of the client's.
+    Layout {
+        /// The image, by its digest.
+        reference: Reference,
+        /// `oci.store`: the layout, by name.
+        store: String,
+    },
     /// A directory of the client's, by name.
     Local {
         /// The name: `context`, `dockerfile`, or that of a named context.
@@ -27,6 +41,10 @@ pub enum Source {
         /// What of it takes part.
         filter: LocalFilter,
     },
+    /// A file from a web server.
+    Http(Box<HttpSource>),
+    /// A repository, at one commit.
+    Git(Box<GitSource>),
 }
 
 /// Why a source operation cannot be used.
@@ -39,14 +57,22 @@ pub enum SourceError {
     /// An image reference that is none.
     #[error(transparent)]
     Reference(#[from] gantry_oci::ReferenceError),
-    /// An attribute that is not a JSON list of strings.
-    #[error("attribute `{name}` of source `{identifier}` is not a JSON list of strings")]
+    /// An attribute with a value that it cannot have.
+    #[error("attribute `{name}` of source `{identifier}` is not {expected}")]
     Attribute {
         /// The attribute.
         name: &'static str,
         /// The source.
         identifier: String,
+        /// What it should be: "a JSON list of strings".
+        expected: &'static str,
     },
+    /// A branch, tag or commit that would be taken for something else, or is none.
+    #[error("invalid git ref `{0}`")]
+    GitRef(String),
+    /// A commit that is none.
+    #[error("invalid checksum `{0}` of a git repository: it is not a commit in hexadecimal digits")]
+    GitChecksum(String),
 }
 
 impl Source {
@@ -56,6 +82,10 @@ impl Source {
             op.identifier.split_once("://").ok_or_else(|| SourceError::Scheme(op.identifier.clone()))?;
         match scheme {
             "docker-image" => Ok(Self::Image(rest.parse()?)),
+            "oci-layout" => {
+                let store = op.attrs.get("oci.store").cloned().unwrap_or_default();
+                Ok(Self::Layout { reference: rest.parse()?, store })
+            }
             "local" => {
                 let filter = LocalFilter {
                     include: list(op, "local.includepattern")?,
@@ -64,6 +94,8 @@ impl Source {
                 };
                 Ok(Self::Local { name: rest.to_owned(), filter })
             }
+            "http" | "https" => Ok(Self::Http(Box::new(HttpSource::parse(op)?))),
+            "git" => Ok(Self::Git(Box::new(GitSource::parse(op, rest)?))),
             other => Err(SourceError::Scheme(other.to_owned())),
         }
     }
@@ -72,7 +104,10 @@ impl Source {
 fn list(op: &pb::SourceOp, name: &'static str) -> Result<Vec<String>, SourceError> {
     match op.attrs.get(name) {
         None => Ok(Vec::new()),
-        Some(text) => serde_json::from_str(text)
-            .map_err(|_| SourceError::Attribute { name, identifier: op.identifier.clone() }),
+        Some(text) => serde_json::from_str(text).map_err(|_| wrong(op, name, "a JSON list of strings")),
     }
+}
+
+fn wrong(op: &pb::SourceOp, name: &'static str, expected: &'static str) -> SourceError {
+    SourceError::Attribute { name, identifier: op.identifier.clone(), expected }
 }
