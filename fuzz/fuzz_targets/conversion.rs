@@ -18,6 +18,7 @@ fn answered<T>(mut ask: impl FnMut(&Images) -> Result<Conversion<T>, Error>) -> 
         match ask(&images) {
             Err(error) => return Some(Err(error)),
             Ok(Conversion::Done(done)) => return Some(Ok(done)),
+            Ok(Conversion::NeedsTime(wanted)) => images.insert_time(wanted.value, Some(1)),
             Ok(Conversion::NeedsImages(wanted)) => {
                 assert!(!wanted.is_empty(), "it asks for something");
                 for request in wanted {

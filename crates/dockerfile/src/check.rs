@@ -30,6 +30,12 @@ pub fn check(text: &[u8], options: &Options, images: &Images) -> CheckReport {
     let reach = if options.target.is_some() { Reach::Target } else { Reach::All };
     let mut lint = Linter::default();
     let (wanted, error) = match through(text, options, images, reach, &mut lint, |_, _| ()) {
+        // When its source was changed makes a Dockerfile neither better nor worse.
+        Ok(Conversion::NeedsTime(wanted)) => {
+            let mut images = images.clone();
+            images.insert_time(wanted.value, None);
+            return check(text, options, &images);
+        }
         Ok(Conversion::NeedsImages(wanted)) => (wanted, None),
         Ok(Conversion::Done(_)) => (Vec::new(), None),
         Err(error) => (Vec::new(), Some(error)),

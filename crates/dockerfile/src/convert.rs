@@ -12,7 +12,7 @@ mod history;
 mod mentions;
 mod names;
 mod owner;
-mod remote;
+pub(crate) mod remote;
 mod run;
 mod run_mounts;
 mod settings;
@@ -34,6 +34,7 @@ use crate::lint::{Linter, Rule};
 use crate::options::{Conversion, Converted, Images, Options};
 use crate::stages::{Command, Reach, StageId, Stages};
 use crate::suggest;
+use epoch::Epoch;
 use history::Histories;
 use state::State;
 
@@ -56,6 +57,7 @@ pub fn convert(text: &[u8], options: &Options, images: &Images) -> Result<Conver
         through(text, options, images, Reach::Target, &mut lint, |converter, text| converter.finish(text))?;
     Ok(match conversion {
         Conversion::NeedsImages(wanted) => Conversion::NeedsImages(wanted),
+        Conversion::NeedsTime(wanted) => Conversion::NeedsTime(wanted),
         Conversion::Done(mut converted) => {
             converted.warnings = lint.into_warnings();
             Conversion::Done(converted)
@@ -82,7 +84,10 @@ pub(crate) fn through<T>(
         lint.report(Rule::NoEmptyContinuation, &[], &(*line..=*line), message);
     }
     let mut stages = Stages::read(&file, &options, lint)?;
-    let epoch = epoch::resolve(&mut stages, &mut options)?;
+    let epoch = match epoch::read(&mut stages, &mut options, images)? {
+        Epoch::Known(epoch) => epoch,
+        Epoch::Of(request) => return Ok(Conversion::NeedsTime(*request)),
+    };
     let missing = stages.resolve(reach, &options, images)?;
     if !missing.is_empty() {
         return Ok(Conversion::NeedsImages(missing));
@@ -173,7 +178,15 @@ impl<'a> Converter<'a> {
             spent: 0,
             comparisons: 0,
         };
-        converter.add_local("context", "context", &options.exclude, "[internal] load build context");
+        match &options.context {
+            None => {
+                converter.add_local("context", "context", &options.exclude, "[internal] load build context");
+            }
+            Some(remote) => {
+                let node = converter.add_remote(remote, remote.name());
+                converter.locals.push(Local { node, paths: BTreeSet::new() });
+            }
+        }
         converter
     }
 
@@ -320,15 +333,18 @@ impl<'a> Converter<'a> {
         }
         let paths: Vec<&str> = local.paths.iter().map(|path| path.trim_start_matches('/')).collect();
         let node = self.graph.node_mut(local.node);
-        node.metadata.caps.insert("source.local.followpaths".to_owned(), true);
-        if let Recipe::Source { source, .. } = &mut node.recipe {
+        // A context that is fetched is fetched whole.
+        if let Recipe::Source { source, .. } = &mut node.recipe
+            && source.identifier.starts_with("local://")
+        {
+            node.metadata.caps.insert("source.local.followpaths".to_owned(), true);
             source.attrs.insert("local.followpaths".to_owned(), base::json_strings(&paths));
         }
     }
 }
 
 /// The metadata of a vertex: its capabilities and its name.
-fn metadata(caps: &[&str], name: String) -> pb::OpMetadata {
+pub(crate) fn metadata(caps: &[&str], name: String) -> pb::OpMetadata {
     pb::OpMetadata {
         caps: caps.iter().map(|cap| ((*cap).to_owned(), true)).collect(),
         description: [("llb.customname".to_owned(), name)].into(),

@@ -76,6 +76,11 @@ impl Fault {
         Self { kind: ErrorKind::Unsupported, message: message.into(), hints: Vec::new() }
     }
 
+    /// Only what is wrong.
+    pub(crate) fn into_message(self) -> String {
+        self.message
+    }
+
     /// Adds what to do about it.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());

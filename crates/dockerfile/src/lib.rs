@@ -10,6 +10,7 @@
 //! What is built, refused, warned of and named is what BuildKit's front end builds, refuses, warns of and names.
 
 mod check;
+mod context;
 mod convert;
 mod duration;
 mod environment;
@@ -29,12 +30,13 @@ mod suggest;
 mod targets;
 
 pub use check::{CheckReport, check};
+pub use context::{ContextError, GitOptions, RemoteContext};
 pub use convert::convert;
 pub use error::{Error, ErrorKind, Lines};
 pub use lint::{Rule, Warning};
 pub use options::{
     CachePolicy, Conversion, Converted, ImageInfo, ImageRequest, Images, NamedContext, Options, ResolveMode,
-    RunOptions, Ulimit,
+    RunOptions, TimeRequest, Ulimit,
 };
 pub use outline::{Outline, OutlineArgument, OutlineSecret, outline};
 pub use targets::{Target, Targets, targets};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use gantry_llb::{Definition, pb};
 use gantry_oci::{Digest, ImageConfig, Platform, Reference};
 
+use crate::context::RemoteContext;
 use crate::error::Lines;
 use crate::lint::Warning;
 
@@ -33,6 +34,8 @@ pub struct Options {
     pub multi_platform: bool,
     /// The session that serves the build context; none if empty.
     pub session: String,
+    /// The build context, if it is not a directory of the client's.
+    pub context: Option<RemoteContext>,
     /// `--build-context`, by name.
     pub contexts: BTreeMap<String, NamedContext>,
     /// What every RUN is given.
@@ -54,6 +57,7 @@ impl Options {
             exclude: Vec::new(),
             multi_platform: false,
             session: String::new(),
+            context: None,
             contexts: BTreeMap::new(),
             run: RunOptions::default(),
         }
@@ -107,6 +111,17 @@ pub enum NamedContext {
         /// The patterns of its own ignore file.
         exclude: Vec<String>,
     },
+    /// A repository or a file of a web server.
+    Remote(RemoteContext),
+    /// An image in a layout of the client's.
+    Layout {
+        /// The layout's name.
+        store: String,
+        /// The context's name as that of an image, with the digest of the one that is meant.
+        reference: Reference,
+    },
+    /// Nothing: `docker-image://scratch`.
+    Scratch,
 }
 
 /// What every RUN is given besides what the Dockerfile says.
@@ -142,8 +157,20 @@ pub struct ImageRequest {
     pub reference: Reference,
     /// For which platform.
     pub platform: Platform,
+    /// The layout that it is in, if not a registry.
+    pub layout: Option<String>,
     /// The lines that name it.
     pub lines: Lines,
+}
+
+/// A source whose time the conversion has to know.
+#[derive(Debug, Clone)]
+pub struct TimeRequest {
+    /// The value of `SOURCE_DATE_EPOCH` that names it.
+    pub value: String,
+    /// The source alone. Its time is that of its commit, or when the server says that it was modified, or, for an archive,
+    /// that of its newest file.
+    pub source: Definition,
 }
 
 /// What is known about an image.
@@ -155,19 +182,33 @@ pub struct ImageInfo {
     pub config: ImageConfig,
 }
 
-/// The images known so far.
+/// The images, and the times of sources, known so far.
 #[derive(Debug, Clone, Default)]
-pub struct Images(BTreeMap<(Reference, Platform), ImageInfo>);
+pub struct Images {
+    images: BTreeMap<(Reference, Platform), ImageInfo>,
+    times: BTreeMap<String, Option<i64>>,
+}
 
 impl Images {
     /// Notes what a reference stands for on a platform.
     pub fn insert(&mut self, reference: Reference, platform: Platform, info: ImageInfo) {
-        self.0.insert((reference, platform), info);
+        self.images.insert((reference, platform), info);
+    }
+
+    /// Notes what a value of `SOURCE_DATE_EPOCH` that is no number stands for, in seconds since 1970; none if nobody
+    /// knows.
+    pub fn insert_time(&mut self, value: String, time: Option<i64>) {
+        self.times.insert(value, time);
+    }
+
+    /// What is known about the time that a value stands for.
+    pub(crate) fn time(&self, value: &str) -> Option<Option<i64>> {
+        self.times.get(value).copied()
     }
 
     /// What is known about an image.
     pub(crate) fn get(&self, reference: &Reference, platform: &Platform) -> Option<&ImageInfo> {
-        self.0.get(&(reference.clone(), platform.clone()))
+        self.images.get(&(reference.clone(), platform.clone()))
     }
 }
 
@@ -176,6 +217,8 @@ impl Images {
 pub enum Conversion<T = Converted> {
     /// It needs to know these images and has to be called again. Triggers of an image may need more.
     NeedsImages(Vec<ImageRequest>),
+    /// It needs to know when a source was last changed, and has to be called again.
+    NeedsTime(TimeRequest),
     /// It is done.
     Done(Box<T>),
 }

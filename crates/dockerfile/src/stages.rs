@@ -203,7 +203,7 @@ impl Stages {
     }
 
     /// The stage of this name, however it is cased.
-    fn find(&self, name: &str) -> Option<StageId> {
+    pub(crate) fn find(&self, name: &str) -> Option<StageId> {
         self.by_name.get(&name.to_lowercase()).copied()
     }
 

@@ -80,6 +80,7 @@ fn ends(text: &[u8]) -> bool {
                     images.insert(request.reference, request.platform, info);
                 }
             }
+            Ok(Conversion::NeedsTime(request)) => images.insert_time(request.value, None),
         }
     }
     panic!("asks for images without end: {}", String::from_utf8_lossy(text));

@@ -5,6 +5,7 @@ use gantry_oci::{ImageConfig, Platform, Reference};
 
 use super::state::State;
 use super::{Converter, Local, LocalId, metadata, pb_platform, set_command};
+use crate::context::{self, RemoteContext};
 use crate::graph::{NodeId, Recipe};
 use crate::lint::Rule;
 use crate::options::{ImageInfo, NamedContext, ResolveMode};
@@ -32,7 +33,48 @@ impl<'a> Converter<'a> {
                 (state.node, state.local) = (Some(node), Some(local));
                 state
             }
+            Base::Context(name, NamedContext::Remote(remote)) => {
+                let node = self.add_remote(remote, remote.named(name));
+                let mut state = State::empty(&self.options.platform);
+                state.node = Some(node);
+                state
+            }
+            Base::Context(name, NamedContext::Layout { store, reference }) => {
+                self.layout_state(stage, name, store, reference)
+            }
+            Base::Context(_, NamedContext::Scratch) => State::empty(&self.options.platform),
         }
+    }
+
+    /// Adds a context that is fetched.
+    pub(super) fn add_remote(&mut self, remote: &RemoteContext, name: String) -> NodeId {
+        let (source, caps) = remote.source();
+        let recipe = Recipe::Source { source: source.clone(), platform: None };
+        let fetched = self.graph.add(recipe, metadata(caps, name), None);
+        if !remote.is_archive() {
+            return fetched;
+        }
+        let actions = vec![(Some(fetched), context::unpack())];
+        let metadata = metadata(&["file.base"], context::UNPACK.to_owned());
+        self.graph.add(Recipe::File { base: None, actions }, metadata, None)
+    }
+
+    fn layout_state(&mut self, stage: StageId, name: &str, store: &str, reference: &Reference) -> State {
+        let (info, platform) = self.known(stage, reference);
+        let mut state = State::new(None, base_config(&info.config), platform.clone());
+        let pinned = reference.pinned(info.digest);
+        let identifier = format!("oci-layout://{pinned}");
+        let mut source = pb::SourceOp { identifier, ..pb::SourceOp::default() };
+        source.attrs.insert("oci.store".to_owned(), store.to_owned());
+        if !self.options.session.is_empty() {
+            source.attrs.insert("oci.session".to_owned(), self.options.session.clone());
+        }
+        let metadata = metadata(&["source.ocilayout"], format!("[context {name}] OCI load from client"));
+        let lines = self.stages.list[stage].lines.clone();
+        let recipe = Recipe::Source { source, platform: Some(pb_platform(&platform)) };
+        state.node = Some(self.graph.add(recipe, metadata, Some(&lines)));
+        state.base = Some((pinned, platform));
+        state
     }
 
     fn image_state(&mut self, stage: StageId, reference: &Reference) -> State {

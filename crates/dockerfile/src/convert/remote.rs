@@ -1,4 +1,4 @@
-//! The sources of ADD that are not files: `http(s)` addresses and git repositories.
+//! Sources that are not files of the client: `http(s)` addresses and git repositories, for ADD and as contexts.
 
 use gantry_llb::pb;
 use gantry_oci::Digest;
@@ -8,7 +8,7 @@ use crate::paths;
 
 /// A source on the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Remote {
+pub(crate) enum Remote {
     /// One file.
     Http(String),
     /// A repository.
@@ -17,7 +17,7 @@ pub(super) enum Remote {
 
 /// A repository, and what of it is meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Git {
+pub(crate) struct Git {
     /// The address for git.
     remote: String,
     /// Host and path, however they are reached.
@@ -29,28 +29,32 @@ pub(super) struct Git {
     /// The commit that it has to be; empty for any.
     checksum: String,
     keep_git_dir: Option<bool>,
-    is_ssh: bool,
     skip_submodules: bool,
     fetch_by_commit: bool,
+    /// What times files get, as the address says it; empty for the time of the checkout.
+    mtime: String,
 }
 
 const CAP_HTTP: &str = "source.http";
 const CAP_GIT: &str = "source.git";
 
+/// The agent that logs in over SSH.
+const DEFAULT_AGENT: &str = "default";
+
 type Operation = (pb::SourceOp, Vec<&'static str>, String);
 
 impl Remote {
     /// The remote source that a text names; none if it is a path.
-    pub(super) fn parse(text: &str) -> Result<Option<Self>, Fault> {
+    pub(crate) fn parse(text: &str) -> Result<Option<Self>, Fault> {
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Ok(Git::parse_scp(text)?.map(Self::Git));
+            return if is_scp(text) { Git::parse(text).map(|git| Some(Self::Git(git))) } else { Ok(None) };
         };
         match scheme.to_ascii_lowercase().as_str() {
-            "ssh" | "git" => Git::parse(text, rest).map(|git| Some(Self::Git(git))),
+            "git" | "ssh" => Git::parse(text).map(|git| Some(Self::Git(git))),
             "http" | "https" => {
                 let address = rest.split(['?', '#']).next().unwrap_or_default();
                 match address.ends_with(".git") {
-                    true => Git::parse(text, rest).map(|git| Some(Self::Git(git))),
+                    true => Git::parse(text).map(|git| Some(Self::Git(git))),
                     false => Ok(Some(Self::Http(text.to_owned()))),
                 }
             }
@@ -58,13 +62,27 @@ impl Remote {
         }
     }
 
+    /// The repository at an address, whatever that looks like.
+    pub(crate) fn repository(address: &str) -> Result<Self, Fault> {
+        Git::parse(address).map(Self::Git)
+    }
+
     /// The operation that fetches it, the capabilities that this needs, and the path of what was fetched.
-    pub(super) fn operation(&self, keep_git_dir: Option<bool>, checksum: &str) -> Result<Operation, Fault> {
+    pub(crate) fn operation(&self, keep_git_dir: Option<bool>, checksum: &str) -> Result<Operation, Fault> {
         match self {
             Self::Http(address) => http(address, checksum),
             Self::Git(git) => git.operation(keep_git_dir, checksum),
         }
     }
+}
+
+/// Whether it is an address as scp has them, `user@host:path`.
+fn is_scp(text: &str) -> bool {
+    let plain = |text: &str, more: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+    };
+    let parts = text.split_once('@').and_then(|(user, rest)| Some((user, rest.split_once(':')?)));
+    parts.is_some_and(|(user, (host, _))| plain(user, "-_") && plain(host, "-."))
 }
 
 fn http(address: &str, checksum: &str) -> Result<Operation, Fault> {
@@ -106,43 +124,21 @@ fn percent_decoded(text: &str) -> String {
 }
 
 impl Git {
-    /// Parses `address[?query][#reference[:directory]]`; `place` is the address without its scheme.
-    fn parse(text: &str, place: &str) -> Result<Self, Fault> {
-        let is_ssh = text.get(..3).is_some_and(|scheme| scheme.eq_ignore_ascii_case("ssh"));
-        let (host, path) = place.split_once('/').unwrap_or((place, ""));
-        // A user in front of the host is no part of the identity.
-        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-        Self::read(text, host, path, is_ssh)
-    }
-
-    /// Parses `user@host:path`, git's short form of an SSH address; other texts are none.
-    fn parse_scp(text: &str) -> Result<Option<Self>, Fault> {
-        let Some((user, (host, path))) =
-            text.split_once('@').and_then(|(user, rest)| Some((user, rest.split_once(':')?)))
-        else {
-            return Ok(None);
-        };
-        let made_of = |text: &str, more: &[u8]| {
-            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
-        };
-        match made_of(user, b"-_") && made_of(host, b"-.") {
-            true => Self::read(text, host, path, true).map(Some),
-            false => Ok(None),
-        }
-    }
-
-    fn read(text: &str, host: &str, path: &str, is_ssh: bool) -> Result<Self, Fault> {
+    /// Parses `address[?query][#reference[:directory]]`.
+    fn parse(text: &str) -> Result<Self, Fault> {
         let (address, fragment) = text.split_once('#').unwrap_or((text, ""));
         let (remote, query) = address.split_once('?').unwrap_or((address, ""));
         let (reference, directory) = fragment.split_once(':').unwrap_or((fragment, ""));
-        let path = path.split(['?', '#']).next().unwrap_or_default();
-        let host = host.split(['?', '#']).next().unwrap_or_default();
+        let (_, place) = remote.split_once("://").unwrap_or(("", remote));
+        let end_of_host = if remote.contains("://") { '/' } else { ':' };
+        // A user in front of the host is no part of the identity.
+        let (host, path) = place.split_once(end_of_host).unwrap_or((place, ""));
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
         let mut git = Self {
             remote: remote.to_owned(),
             identity: format!("{host}{}", paths::join("/", &percent_decoded(path))),
             reference: reference.to_owned(),
             directory: inner(directory),
-            is_ssh,
             ..Self::default()
         };
         git.read_query(query)?;
@@ -173,13 +169,33 @@ impl Git {
                 "keep-git-dir" => self.keep_git_dir = Some(switch(key, &value)?),
                 "submodules" => self.skip_submodules = !switch(key, &value)?,
                 "fetch-by-commit" => self.fetch_by_commit = switch(key, &value)?,
-                // BuildKit reads the policy for times of files, and ADD does not use it.
-                "mtime" if matches!(value.as_str(), "checkout" | "commit") => {}
+                "mtime" if matches!(value.as_str(), "checkout" | "commit") => self.mtime = value,
                 "mtime" => return Err(Fault::semantics(format!("`{value}` is no policy for file times"))),
                 _ => return Err(Fault::semantics(format!("unexpected query `{key}` in the git address"))),
             }
         }
         Ok(())
+    }
+
+    /// The same repository, with the times of its commit.
+    pub(crate) fn with_commit_times(self) -> Self {
+        Self { mtime: "commit".to_owned(), ..self }
+    }
+
+    /// The policy for times of files counts for contexts; ADD, as BuildKit has it, does not use it.
+    pub(crate) fn context_operation(&self, keep_git_dir: Option<bool>) -> Result<Operation, Fault> {
+        let keep = [self.keep_git_dir, keep_git_dir].contains(&Some(true));
+        let plain = Self { keep_git_dir: Some(keep), ..self.clone() };
+        let (mut source, mut caps, path) = plain.operation(None, "")?;
+        if !self.mtime.is_empty() {
+            source.attrs.insert("git.mtime".to_owned(), self.mtime.clone());
+            caps.push("source.git.mtime");
+        }
+        Ok((source, caps, path))
+    }
+
+    fn is_ssh(&self) -> bool {
+        is_scp(&self.remote) || self.remote.to_ascii_lowercase().starts_with("ssh://")
     }
 
     fn operation(&self, keep_git_dir: Option<bool>, checksum: &str) -> Result<Operation, Fault> {
@@ -201,7 +217,7 @@ impl Git {
         }
         let mut source = pb::SourceOp { identifier, ..pb::SourceOp::default() };
         let mut caps = vec![CAP_GIT];
-        caps.extend(self.is_ssh.then_some("source.git.knownsshhosts"));
+        caps.extend(self.is_ssh().then_some("source.git.knownsshhosts"));
         let mut set = |name: &str, value: &str, cap: Option<&'static str>| {
             source.attrs.insert(name.to_owned(), value.to_owned());
             caps.extend(cap);
@@ -209,9 +225,10 @@ impl Git {
         set("git.fullurl", &self.remote, Some("source.git.fullurl"));
         set("git.authtokensecret", "GIT_AUTH_TOKEN", None);
         set("git.authheadersecret", "GIT_AUTH_HEADER", None);
-        if self.is_ssh {
-            // BuildKit also asks the host for its keys here. A conversion asks nobody: that is for who fetches it.
-            set("git.mountsshsock", "default", Some("source.git.mountsshsock"));
+        if self.is_ssh() {
+            // BuildKit also asks the server for its host keys, to pin them. A conversion asks nobody: the engine checks the
+            // keys against those that the user knows.
+            set("git.mountsshsock", DEFAULT_AGENT, Some("source.git.mountsshsock"));
         }
         if self.keep_git_dir.or(keep_git_dir).unwrap_or(false) {
             set("git.keepgitdir", "true", Some("source.git.keepgitdir"));
@@ -250,7 +267,9 @@ fn set(field: &mut String, value: String, key: &str) -> Result<(), Fault> {
 }
 
 fn switch(key: &str, value: &str) -> Result<bool, Fault> {
-    let value = if value.is_empty() { "true" } else { value };
-    crate::boolean(value)
-        .ok_or_else(|| Fault::semantics(format!("`{value}` is no value for `{key}` of the git address")))
+    match value {
+        "" | "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(Fault::semantics(format!("`{value}` is no value for `{key}` of the git address"))),
+    }
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use gantry_llb::pb;
-use gantry_oci::{Digest, ImageConfig, Platform};
+use gantry_oci::{Digest, ImageConfig, Platform, Reference};
 
 use super::*;
-use crate::options::{ImageInfo, ImageRequest};
+use crate::context::{GitOptions, RemoteContext};
+use crate::options::{ImageInfo, ImageRequest, NamedContext};
 
 const DIGEST: [u8; 32] = [7; 32];
 
@@ -36,6 +37,7 @@ fn converted_with(text: &str, options: &Options, config: &ImageConfig) -> Result
                 let info = ImageInfo { digest: Digest::from_bytes(DIGEST), config: config.clone() };
                 images.insert(request.reference, request.platform, info);
             }),
+            Conversion::NeedsTime(request) => images.insert_time(request.value, Some(7)),
         }
     }
     panic!("asks for images without end");
@@ -137,7 +139,7 @@ fn only_images_that_are_needed_are_asked_for() {
     };
     let requests: Vec<(String, String, Lines)> = requests
         .into_iter()
-        .map(|ImageRequest { reference, platform, lines }| {
+        .map(|ImageRequest { reference, platform, lines, .. }| {
             (reference.familiar(), platform.to_string(), lines)
         })
         .collect();
@@ -192,6 +194,9 @@ fn refused_where_it_stands() {
         ("FROM a AS x\nCOPY --from=y /x /y\nFROM a AS y\nFROM x", 2..=2, "defined later"),
         ("FROM a\nCOPY --chmod=u~x b c", 2..=2, "invalid chmod"),
         ("FROM a\nADD --checksum=sha256:12 b c", 2..=2, "requires HTTP(S) or Git"),
+        ("ARG SOURCE_DATE_EPOCH=what\nFROM a", 2..=2, "invalid SOURCE_DATE_EPOCH: what"),
+        ("ARG SOURCE_DATE_EPOCH=t\nFROM a AS t\nFROM a", 2..=2, "must use FROM scratch"),
+        ("ARG SOURCE_DATE_EPOCH=t\nFROM scratch AS t\nADD a b\nFROM a", 2..=2, "a single HTTP(S) or Git ADD"),
         ("FROM a\nCOPY git@example.com:a/b.git /c", 2..=2, "can't be a git ref"),
         ("FROM a\nCOPY https://example.com/a /c", 2..=2, "can't be a URL"),
         ("FROM a\nENV A=${B:?missing}\n", 2..=2, "B: missing"),
@@ -288,4 +293,52 @@ fn long_files_end() {
     let doubling: String = (0..60).map(|_| "ENV A=$A$A\n").collect();
     let error = self::converted(&format!("FROM a\nENV A=x\n{doubling}"), &options()).unwrap_err();
     assert!(error.message.contains("grows"), "{error}");
+}
+
+#[test]
+fn the_epoch_of_a_source() {
+    let options = options();
+    let stage = "ARG SOURCE_DATE_EPOCH=src\nFROM scratch AS src\nARG V=1\nADD https://h.test/$V /\nFROM a\nWORKDIR /w";
+    assert_eq!(converted(stage, &options).unwrap().epoch, Some(7));
+    let context = "ARG SOURCE_DATE_EPOCH=context\nFROM a";
+    assert_eq!(converted(context, &options).unwrap().epoch, None, "a directory has no time");
+    let remote = RemoteContext::parse("https://h.test/a.git", GitOptions::default()).unwrap();
+    assert_eq!(converted(context, &Options { context: remote, ..options }).unwrap().epoch, Some(7));
+}
+
+#[test]
+fn contexts_of_all_kinds() {
+    let remote = |text: &str| RemoteContext::parse(text, GitOptions::default()).unwrap().unwrap();
+    let mut options = options();
+    options.context = Some(remote("https://h.test/c.tar").unpacked());
+    let reference: Reference = format!("layout@{}", Digest::of("image")).parse().unwrap();
+    for (name, context) in [
+        ("repo", NamedContext::Remote(remote("git@h.test:a/b.git#v1"))),
+        ("file", NamedContext::Remote(remote("https://h.test/f"))),
+        ("layout", NamedContext::Layout { store: "s".to_owned(), reference }),
+        ("nothing", NamedContext::Scratch),
+    ] {
+        options.contexts.insert(name.to_owned(), context);
+    }
+    let text =
+        "FROM layout\nCOPY a /\nCOPY --from=repo b /\nCOPY --from=file context /\nCOPY --from=nothing . /";
+    let converted = converted(text, &options).unwrap();
+    let sources: Vec<_> = (converted.definition.vertices().iter())
+        .filter_map(|vertex| match &vertex.op.op {
+            Some(pb::op::Op::Source(source)) => Some((source.identifier.clone(), vertex.name().to_owned())),
+            _ => None,
+        })
+        .collect();
+    let source = |identifier: &str, name: &str| (identifier.to_owned(), name.to_owned());
+    let layout = format!("oci-layout://docker.io/library/layout@{}", Digest::from_bytes(DIGEST));
+    let mut expected = vec![
+        source("https://h.test/c.tar", "[internal] load remote build context"),
+        source("git://h.test/a/b.git#v1", "[internal] load git source git@h.test:a/b.git#v1"),
+        source("https://h.test/f", "[context file] https://h.test/f"),
+        source(&layout, "[context layout] OCI load from client"),
+    ];
+    let mut sources = sources;
+    sources.sort();
+    expected.sort();
+    assert_eq!(sources, expected);
 }

@@ -25,6 +25,7 @@ fn lint_on(text: &str, options: &Options, architecture: &str) -> (Linter, Result
                 let info = ImageInfo { digest: gantry_oci::Digest::of("image"), config };
                 images.insert(request.reference, request.platform, info);
             }),
+            Ok(Conversion::NeedsTime(request)) => images.insert_time(request.value, None),
             Ok(Conversion::Done(_)) => return (linter, Ok(())),
             Err(error) => return (linter, Err(error)),
         }

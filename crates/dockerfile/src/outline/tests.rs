@@ -30,7 +30,7 @@ fn of(target: &str, build_args: &[(&str, &str)]) -> Outline {
         build_args.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     match outline(TEXT.as_bytes(), &options, &Images::default()).unwrap() {
         Conversion::Done(outline) => *outline,
-        Conversion::NeedsImages(wanted) => panic!("{wanted:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

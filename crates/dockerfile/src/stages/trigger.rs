@@ -45,7 +45,8 @@ impl Stages {
     pub(crate) fn image(&self, stage: StageId, options: &Options) -> Option<(&Reference, Platform)> {
         let stage = &self.list[stage];
         match &stage.base {
-            Base::Image(reference) | Base::Context(_, NamedContext::Image(reference)) => {
+            Base::Image(reference)
+            | Base::Context(_, NamedContext::Image(reference) | NamedContext::Layout { reference, .. }) => {
                 Some((reference, stage.platform.clone().unwrap_or_else(|| options.platform.clone())))
             }
             _ => None,
@@ -59,7 +60,11 @@ impl Stages {
             let Some((reference, platform)) = self.image(*stage, options) else { continue };
             if images.get(reference, &platform).is_none() && asked.insert((reference, platform.clone())) {
                 let lines = self.list[*stage].lines.clone();
-                missing.push(ImageRequest { reference: reference.clone(), platform, lines });
+                let layout = match &self.list[*stage].base {
+                    Base::Context(_, NamedContext::Layout { store, .. }) => Some(store.clone()),
+                    _ => None,
+                };
+                missing.push(ImageRequest { reference: reference.clone(), platform, layout, lines });
             }
         }
         missing

@@ -78,6 +78,7 @@ impl Case {
                         images.insert(request.reference, request.platform, ImageInfo { digest, config });
                     }
                 }
+                Conversion::NeedsTime(request) => images.insert_time(request.value, None),
             }
         }
         panic!("{}: asks for images without end", self.name)
