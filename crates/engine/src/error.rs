@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use gantry_oci::{Digest, ImageError};
 
+use crate::engine::Entitlement;
+use crate::fetch::FetchError;
+
 /// An error of the engine. Cheap to clone: everybody who waited for the same vertex gets the same error.
 #[derive(Debug, Clone)]
 pub struct EngineError {
@@ -68,6 +71,58 @@ pub enum Fault {
     /// An image did not arrive.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// A file from the network did not arrive.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// What arrived is not what was asked for.
+    #[error("`{origin}` is {found}, but {expected} was asked for")]
+    OtherContent {
+        /// Where it came from.
+        origin: String,
+        /// What it is.
+        found: String,
+        /// What it should be.
+        expected: String,
+    },
+    /// A repository cannot be read.
+    #[error("cannot {action} `{remote}`: {reason}")]
+    Git {
+        /// "look up a ref in", "fetch", "check out".
+        action: &'static str,
+        /// The repository, without a password.
+        remote: String,
+        /// What is wrong.
+        reason: String,
+        /// What git said.
+        tail: String,
+    },
+    /// A repository has no such branch, tag or commit, or no such directory.
+    #[error("`{remote}` has no {kind} `{name}`")]
+    NotInRepository {
+        /// The repository, without a password.
+        remote: String,
+        /// "branch, tag or commit", "directory".
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A step needs a secret that the client does not have.
+    #[error("secret `{0}` is required, but was not given")]
+    MissingSecret(String),
+    /// A secret cannot be used.
+    #[error("cannot use the secret `{id}`: {problem}")]
+    Secret {
+        /// Its id.
+        id: String,
+        /// Why not. Never what it holds.
+        problem: String,
+    },
+    /// A step needs an SSH agent that the client does not have.
+    #[error("SSH agent `{0}` is required, but was not given")]
+    MissingAgent(String),
+    /// A step wants more than it is allowed.
+    #[error("{0} is not allowed")]
+    NotEntitled(Entitlement),
     /// A foreign program has no emulator.
     #[error("this machine cannot run programs for {platform}: {reason}")]
     NoEmulator {
@@ -91,6 +146,9 @@ pub enum Fault {
     /// An operation, or a form of one, that this engine does not execute.
     #[error("{0} is not supported by the embedded engine")]
     Unsupported(String),
+    /// A source with a name or a property that it cannot have.
+    #[error("{0}")]
+    BadSource(String),
     /// The graph is wrong: a front end's fault, not the user's.
     #[error("the build graph is invalid: {0}")]
     Graph(String),
@@ -188,6 +246,8 @@ pub(crate) trait At<T> {
     fn at(self, action: &'static str, path: &Path) -> Result<T, Fault>;
     /// A fault of the files that the user wants copied.
     fn reading(self, path: &Path) -> Result<T, Fault>;
+    /// A fault of the file that holds a secret.
+    fn reading_secret(self, id: &str) -> Result<T, Fault>;
 }
 
 impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
@@ -197,5 +257,10 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
 
     fn reading(self, path: &Path) -> Result<T, Fault> {
         self.map_err(|error| Fault::Unreadable { path: path.to_owned(), source: error.into() })
+    }
+
+    fn reading_secret(self, id: &str) -> Result<T, Fault> {
+        let problem = |error: E| format!("it cannot be read: {}", error.into());
+        self.map_err(|error| Fault::Secret { id: id.to_owned(), problem: problem(error) })
     }
 }

@@ -19,10 +19,10 @@ use crate::blocking::blocking;
 use crate::chain::LayerChain;
 use crate::engine::{Engine, Job};
 use crate::error::{At, Fault};
-use crate::mounts::Mounts;
+use crate::mounts::{Mounts, secret_variables};
 use crate::new_layer::NewLayer;
 use crate::output::Output;
-use crate::preflight::check_emulation;
+use crate::preflight::{check_emulation, check_entitlements};
 use crate::solver::platform_of;
 use crate::users::{self, Identity};
 
@@ -44,17 +44,21 @@ pub(crate) struct ExecStep<'a> {
     pub(crate) job: &'a Job,
     pub(crate) vertex: &'a Arc<Vertex>,
     pub(crate) exec: &'a pb::ExecOp,
+    /// The layers that its root is made of.
+    pub(crate) base: LayerChain,
     pub(crate) inputs: &'a [Output],
 }
 
 impl ExecStep<'_> {
     /// Runs the process and keeps what it wrote.
     pub(crate) async fn run(&self) -> Result<Vec<Output>, Fault> {
-        let meta = self.exec.meta.clone().unwrap_or_default();
+        let mut meta = self.exec.meta.clone().unwrap_or_default();
         let platform = platform_of(self.vertex)?;
+        check_entitlements(self.exec, &self.job.entitlements)?;
         check_emulation(&platform)?;
+        meta.env.extend(secret_variables(self.job, self.exec)?);
         let root_mount = self.root_mount()?;
-        let root = self.chain(root_mount.input)?;
+        let root = self.base.clone();
         let prepare = async {
             self.engine.unpack(&root).await?;
             Mounts::prepare(self.engine, self.job, self.exec, self.inputs).await
@@ -100,15 +104,6 @@ impl ExecStep<'_> {
     fn root_mount(&self) -> Result<&pb::Mount, Fault> {
         let root = self.exec.mounts.iter().find(|mount| mount.dest == "/");
         root.ok_or_else(|| Fault::Graph("a step has no root mount".to_owned()))
-    }
-
-    fn chain(&self, input: i64) -> Result<LayerChain, Fault> {
-        let Ok(index) = usize::try_from(input) else { return Ok(LayerChain::default()) };
-        match self.inputs.get(index) {
-            Some(Output::Tree(chain)) => Ok(chain.clone()),
-            Some(Output::Client(_)) => Err(Fault::Graph("a step's root is a client's directory".to_owned())),
-            None => Err(Fault::Graph(format!("a step has no input {input}"))),
-        }
     }
 
     /// Passes the output on until the process ends, or ends it if the job is cancelled.

@@ -30,6 +30,32 @@ pub struct ExportedLayer {
     pub created: Option<i64>,
 }
 
+/// How a layer of ours becomes bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerForm {
+    /// How it is compressed.
+    pub compression: Compression,
+    /// The latest time, in seconds since 1970, that a file in it may have.
+    pub clamp_mtime: Option<i64>,
+}
+
+impl From<Compression> for LayerForm {
+    fn from(compression: Compression) -> Self {
+        Self { compression, clamp_mtime: None }
+    }
+}
+
+impl LayerForm {
+    /// Under this, the blob is recorded.
+    fn name(self) -> String {
+        let Self { compression, clamp_mtime } = self;
+        match clamp_mtime {
+            None => format!("{compression:?}"),
+            Some(time) => format!("{compression:?} until {time}"),
+        }
+    }
+}
+
 impl Engine {
     /// The blobs of a chain's layers, bottom first, made where they do not exist yet.
     ///
@@ -37,9 +63,10 @@ impl Engine {
     pub async fn export(
         &self,
         chain: &LayerChain,
-        compression: Compression,
+        form: impl Into<LayerForm>,
     ) -> Result<Vec<ExportedLayer>, EngineError> {
-        let layers = chain.layers().iter().map(|layer| self.export_layer(layer, compression));
+        let form = form.into();
+        let layers = chain.layers().iter().map(|layer| self.export_layer(layer, form));
         futures_util::future::try_join_all(layers).await
     }
 
@@ -47,9 +74,9 @@ impl Engine {
     pub async fn export_layer(
         &self,
         layer: &LayerId,
-        compression: Compression,
+        form: impl Into<LayerForm>,
     ) -> Result<ExportedLayer, EngineError> {
-        self.make_blob(layer, compression).await.map_err(Fault::anywhere)
+        self.make_blob(layer, form.into()).await.map_err(Fault::anywhere)
     }
 
     /// Makes sure that a base layer's blob is in the store. `origin` is where it can be read, `host/repository`.
@@ -85,8 +112,8 @@ impl Engine {
         copied.await?.map_err(Fault::anywhere)
     }
 
-    async fn make_blob(&self, layer: &LayerId, compression: Compression) -> Result<ExportedLayer, Fault> {
-        let name = format!("{compression:?}");
+    async fn make_blob(&self, layer: &LayerId, form: LayerForm) -> Result<ExportedLayer, Fault> {
+        let name = form.name();
         let made = self.store.step_layer(layer)?;
         let created = made.as_ref().map(|made| made.created);
         if let Some(blob) = usable(&self.store, layer, &name)? {
@@ -100,7 +127,7 @@ impl Engine {
             if let Some(blob) = usable(&store, &layer, &name)? {
                 return Ok(ExportedLayer { blob, created });
             }
-            let blob = write(&store, &layer, &below, compression)?;
+            let blob = write(&store, &layer, &below, form)?;
             store.put_layer_blob(&layer, &name, &blob)?;
             Ok(ExportedLayer { blob, created })
         })
@@ -114,17 +141,13 @@ fn usable(store: &Store, layer: &LayerId, name: &str) -> Result<Option<LayerBlob
     Ok(blob.filter(|blob| blob.origin.is_some() || store.has_blob(&blob.descriptor.digest)))
 }
 
-fn write(
-    store: &Store,
-    layer: &LayerId,
-    below: &LayerChain,
-    compression: Compression,
-) -> Result<LayerBlob, Fault> {
+fn write(store: &Store, layer: &LayerId, below: &LayerChain, form: LayerForm) -> Result<LayerBlob, Fault> {
     let directory = store.snapshot_path(layer);
     let mut lower = below.directories(store);
     lower.reverse();
     let mut writer = store.blob_writer()?;
-    let options = WriteOptions { compression, lower: Some(lower), clamp_mtime: None };
+    let LayerForm { compression, clamp_mtime } = form;
+    let options = WriteOptions { compression, lower: Some(lower), clamp_mtime };
     let written = write_layer(&directory, &options, &mut writer).map_err(|source| Fault::Layer {
         action: "write the layer",
         name: layer.to_string(),

@@ -21,9 +21,9 @@ pub(crate) async fn run(
     solver: &Solver,
     file: &pb::FileOp,
     keyed: &Arc<Keyed>,
-    inputs: &[Output],
+    (base, inputs): (LayerChain, &[Output]),
 ) -> Result<Vec<Output>, Fault> {
-    let base = base_of(file, inputs)?;
+    check_chain(file, inputs)?;
     let (engine, job) = (&solver.engine, &solver.job);
     job.unless_cancelled(engine.unpack(&base)).await?;
     for (_, input, _) in copies(file) {
@@ -55,8 +55,8 @@ pub(crate) async fn run(
     Ok(vec![Output::Tree(tree)])
 }
 
-/// The tree that the actions write to: the input of the first, on which each further one builds.
-fn base_of(file: &pb::FileOp, inputs: &[Output]) -> Result<LayerChain, Fault> {
+/// Fails unless each action builds on the one before it.
+fn check_chain(file: &pb::FileOp, inputs: &[Output]) -> Result<(), Fault> {
     let count = i64::try_from(inputs.len()).unwrap_or(i64::MAX);
     for (position, action) in file.actions.iter().enumerate().skip(1) {
         let previous = count + i64::try_from(position).unwrap_or(i64::MAX) - 1;
@@ -64,12 +64,9 @@ fn base_of(file: &pb::FileOp, inputs: &[Output]) -> Result<LayerChain, Fault> {
             return Err(Fault::Unsupported("a file operation with several results".to_owned()));
         }
     }
-    let first =
-        file.actions.first().ok_or_else(|| Fault::Graph("a file operation has no actions".to_owned()))?;
-    match usize::try_from(first.input).ok().map(|index| inputs.get(index)) {
-        None => Ok(LayerChain::default()),
-        Some(Some(Output::Tree(chain))) => Ok(chain.clone()),
-        Some(_) => Err(Fault::Unsupported("a file operation on a client's directory".to_owned())),
+    match file.actions.is_empty() {
+        true => Err(Fault::Graph("a file operation has no actions".to_owned())),
+        false => Ok(()),
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use gantry_layer::{ApplyOptions, apply_layer};
 use gantry_llb::key::KeyWriter;
 use gantry_oci::{
-    Descriptor, Digest, Document, ImageConfig, ImageError, ImageErrorKind, Platform, Reference, ResolvedImage,
+    Descriptor, Digest, Document, ImageConfig, ImageError, ImageErrorKind, ImagePort, Platform, Reference,
+    ResolvedImage,
 };
 use gantry_store::{LayerBlob, LayerId};
 use tokio::sync::oneshot;
@@ -41,6 +42,42 @@ impl Engine {
             chain.push(layer);
         }
         Ok((LayerChain::new(chain), config))
+    }
+
+    /// The layers of an image of the client's, whose blobs are all taken over: nobody could fetch them from there later.
+    pub(crate) async fn layout_image(
+        &self,
+        layout: &dyn ImagePort,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<LayerChain, Fault> {
+        let image = layout.resolve(reference, platform).await?;
+        let mut chain: Vec<LayerId> = Vec::new();
+        for (diff_id, descriptor) in layers_of(&image)?.0 {
+            let layer = LayerId::image(&diff_id, chain.last());
+            let blob = LayerBlob { diff_id, descriptor, origin: None };
+            let known = self.store.layer_blob(&layer, "")?;
+            if !known.is_some_and(|known| self.store.has_blob(&known.descriptor.digest)) {
+                if !self.store.has_blob(&blob.descriptor.digest) {
+                    self.copy_blob(layout, &image.reference, &blob.descriptor).await?;
+                }
+                self.store.put_layer_blob(&layer, "", &blob)?;
+            }
+            chain.push(layer);
+        }
+        Ok(LayerChain::new(chain))
+    }
+
+    async fn copy_blob(
+        &self,
+        images: &dyn ImagePort,
+        reference: &Reference,
+        blob: &Descriptor,
+    ) -> Result<(), Fault> {
+        let mut writer = self.store.blob_writer()?;
+        images.fetch(reference, blob, &mut writer).await?;
+        tokio::task::block_in_place(|| writer.commit_expected(blob.digest, blob.size))?;
+        Ok(())
     }
 
     /// Makes sure that all layers of the chain are unpacked here: fetched all at once, unpacked from the bottom, as a
@@ -124,11 +161,7 @@ impl Engine {
         if self.store.has_blob(&digest) {
             return Ok(());
         }
-        let mut writer = self.store.blob_writer()?;
-        self.images.fetch(&reference, blob, &mut writer).await?;
-        let size = blob.size;
-        tokio::task::block_in_place(|| writer.commit_expected(digest, size))?;
-        Ok(())
+        self.copy_blob(self.images.as_ref(), &reference, blob).await
     }
 }
 

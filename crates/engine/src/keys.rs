@@ -78,8 +78,12 @@ impl Solver {
         match vertex.op.op.as_ref() {
             Some(Op::Source(_)) => {
                 let outputs = self.outputs(definition, vertex.digest).await.map_err(Failed::Below)?;
+                let identity = self.cell(&vertex.digest).identity.get().copied();
                 let id = match outputs.first() {
-                    Some(Output::Tree(chain)) => chain_key(chain, &platform_of(vertex)?),
+                    Some(Output::Tree(chain)) => match identity {
+                        Some(identity) => identity,
+                        None => chain_key(chain, &platform_of(vertex)?),
+                    },
                     Some(Output::Client(client)) => self.whole_directory(client).await?,
                     None => return Err(Fault::Graph("a source gives nothing".to_owned()).into()),
                 };
@@ -211,7 +215,7 @@ impl Solver {
         .await
     }
 
-    async fn whole_directory(&self, client: &ClientDirectory) -> Result<Digest, Fault> {
+    pub(crate) async fn whole_directory(&self, client: &ClientDirectory) -> Result<Digest, Fault> {
         let everything = whole("/");
         Ok(self.hash_client(client, &everything).await?.1)
     }

@@ -2,8 +2,9 @@
 //!
 //! [`Engine`] is the place (a store, an image source, a sandbox), [`Solver`] one command's work in it: it finds what
 //! is cached, runs what is not, each equal vertex once, everything independent at the same time. It knows no
-//! registry: images arrive through the port of `gantry-oci`.
+//! registry and no web: images arrive through the port of `gantry-oci`, files of the network through [`FetchPort`].
 
+mod agent;
 mod blocking;
 mod chain;
 mod content;
@@ -11,6 +12,7 @@ mod engine;
 mod error;
 mod exec;
 mod export;
+mod fetch;
 mod file;
 mod file_step;
 mod images;
@@ -20,14 +22,19 @@ mod mounts;
 mod new_layer;
 mod output;
 mod preflight;
+mod read;
 mod rooted;
+mod secrets;
 mod select;
 mod solver;
+mod sources;
 mod users;
 
 pub use chain::LayerChain;
-pub use engine::{Engine, Job};
+pub use engine::{Engine, Entitlement, Job, Network};
 pub use error::{EngineError, Fault};
-pub use export::{Compression, ExportedLayer};
+pub use export::{Compression, ExportedLayer, LayerForm};
+pub use fetch::{FetchError, FetchErrorKind, FetchPort, FetchRequest, Fetched, Version};
 pub use index::BaseUse;
+pub use secrets::{Secret, SecretSource, Secrets};
 pub use solver::{Solver, TreeObserver};

@@ -1,7 +1,8 @@
-//! What a RUN sees besides its root: `--mount=type=bind`, `tmpfs` and `cache`.
+//! What a RUN sees besides its root: `--mount=type=bind`, `tmpfs`, `cache`, `secret` and `ssh`.
 //!
 //! Bind mounts show a tree that is made for them; what is written to a writable one is thrown away. Cache mounts are
-//! directories of the store that outlive the step, its result and its failure, and are in no key.
+//! directories of the store that outlive the step, its result and its failure, and are in no key. Secrets go to the
+//! step's own memory and nowhere else.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,13 +16,17 @@ use gantry_sandbox::{Mount, MountKind, Overlay, Tree, with_trees};
 use gantry_store::{Lock, Store, TempDir};
 use tokio_util::sync::CancellationToken;
 
+use crate::agent::AgentSocket;
 use crate::blocking::blocking;
 use crate::engine::{Engine, Job};
 use crate::error::{At, Fault};
 use crate::file::WholeCopy;
 use crate::output::{ClientDirectory, Output};
+use crate::secrets::Secret;
 use crate::select::{Ownership, SourceRoot};
 
+/// The agent that is meant where none is named.
+const DEFAULT_AGENT: &str = "default";
 /// More steps than ever run at once.
 const MAX_PRIVATE_COPIES: usize = 1000;
 
@@ -31,6 +36,7 @@ pub(crate) struct Mounts {
     pub(crate) list: Vec<Mount>,
     directories: Vec<TempDir>,
     locks: Vec<Lock>,
+    agents: Vec<AgentSocket>,
     cancel: CancellationToken,
 }
 
@@ -46,12 +52,15 @@ impl Mounts {
         mounts.lock_caches(engine, job, exec).await?;
         for mount in exec.mounts.iter().filter(|mount| mount.dest != "/") {
             let kind = match mount.mount_type() {
-                pb::MountType::Bind => mounts.bind(engine, mount, inputs).await?,
-                pb::MountType::Cache => mounts.cache(engine, mount, inputs).await?,
-                pb::MountType::Tmpfs => tmpfs(mount),
-                other => return Err(Fault::Unsupported(format!("a mount of the type {other:?}"))),
+                pb::MountType::Bind => Some(mounts.bind(engine, mount, inputs).await?),
+                pb::MountType::Cache => Some(mounts.cache(engine, mount, inputs).await?),
+                pb::MountType::Tmpfs => Some(tmpfs(mount)),
+                pb::MountType::Secret => secret(job, mount)?,
+                pb::MountType::Ssh => mounts.agent(engine, job, mount)?,
             };
-            mounts.list.push(Mount { dest: mount.dest.clone(), kind });
+            // What is optional and not there is not mounted. Secrets may have relative targets.
+            let dest = format!("/{}", mount.dest.trim_start_matches('/'));
+            mounts.list.extend(kind.map(|kind| Mount { dest, kind }));
         }
         Ok(mounts)
     }
@@ -120,6 +129,21 @@ impl Mounts {
             }
             Some(None) => Err(Fault::Graph(format!("a step has no input {input}"))),
         }
+    }
+
+    fn agent(&mut self, engine: &Engine, job: &Job, mount: &pb::Mount) -> Result<Option<MountKind>, Fault> {
+        let options = mount.ssh_opt.clone().unwrap_or_default();
+        let id = if options.id.is_empty() { DEFAULT_AGENT } else { &options.id };
+        let upstream = match job.agents.get(id) {
+            None if options.optional => return Ok(None),
+            None => return Err(Fault::MissingAgent(id.to_owned())),
+            Some(upstream) => upstream,
+        };
+        let mode = options.mode & 0o777;
+        let socket = AgentSocket::start(&engine.store, upstream, (options.uid, options.gid), mode)?;
+        let source = Tree::Directory(socket.path());
+        self.agents.push(socket);
+        Ok(Some(MountKind::Bind { source, selector: PathBuf::new(), readonly: true }))
     }
 
     async fn cache(
@@ -204,6 +228,36 @@ fn seed_cache(root: &Path, selector: &str, fresh: &Path, cancel: &CancellationTo
     Ok(())
 }
 
+/// A secret as a file in memory.
+fn secret(job: &Job, mount: &pb::Mount) -> Result<Option<MountKind>, Fault> {
+    let options = mount.secret_opt.clone().unwrap_or_default();
+    let secret = job.secrets.wanted(&options.id, options.optional)?;
+    Ok(secret.map(|secret| MountKind::File {
+        contents: secret.reveal().to_vec(),
+        mode: options.mode & 0o777,
+        uid: options.uid,
+        gid: options.gid,
+        readonly: true,
+    }))
+}
+
+/// The variables of a step that are secrets, as `NAME=value`.
+pub(crate) fn secret_variables(job: &Job, exec: &pb::ExecOp) -> Result<Vec<String>, Fault> {
+    let mut variables = Vec::new();
+    for variable in &exec.secretenv {
+        // As with BuildKit, a variable whose optional secret is not there is empty.
+        let secret = job.secrets.wanted(&variable.id, variable.optional)?;
+        let bytes = secret.as_ref().map(Secret::reveal).unwrap_or_default();
+        let text = std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
+        let text = text.ok_or_else(|| Fault::Secret {
+            id: variable.id.clone(),
+            problem: "a variable can only hold text, without NUL".to_owned(),
+        })?;
+        variables.push(format!("{}={text}", variable.name));
+    }
+    Ok(variables)
+}
+
 fn tmpfs(mount: &pb::Mount) -> MountKind {
     let size = mount.tmpfs_opt.as_ref().and_then(|options| u64::try_from(options.size).ok());
     MountKind::Tmpfs { size: size.filter(|size| *size > 0), mode: 0o1777 }
@@ -216,7 +270,16 @@ fn copy_client(
 ) -> Result<TempDir, Fault> {
     let copy = store.temp_dir()?;
     fs::set_permissions(copy.path(), fs::Permissions::from_mode(0o755)).at("set the mode of", copy.path())?;
-    let source = client.source()?;
-    WholeCopy { source: &source.root(), directory: "/", owner: None, cancel }.to(copy.path())?;
+    copy_client_to(client, copy.path(), cancel)?;
     Ok(copy)
+}
+
+/// Copies what takes part of a client's directory.
+pub(crate) fn copy_client_to(
+    client: &ClientDirectory,
+    target: &Path,
+    cancel: &CancellationToken,
+) -> Result<(), Fault> {
+    let source = client.source()?;
+    WholeCopy { source: &source.root(), directory: "/", owner: None, cancel }.to(target).map(|_| ())
 }

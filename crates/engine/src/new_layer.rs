@@ -54,7 +54,8 @@ impl NewLayer {
         Ok(self.below.with(id))
     }
 
-    fn upper(&self) -> PathBuf {
+    /// The directory that receives what is written.
+    pub(crate) fn upper(&self) -> PathBuf {
         self.directory.path().join("upper")
     }
 

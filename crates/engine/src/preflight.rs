@@ -1,20 +1,26 @@
 //! What can be told before any work: privileges and emulators that a graph needs and this machine lacks.
 
+use std::collections::BTreeSet;
+
 use gantry_llb::pb::op::Op;
-use gantry_llb::{Definition, Source, Vertex, pb};
+use gantry_llb::{Definition, Source, SourceError, Vertex, pb};
 use gantry_oci::Platform;
 use gantry_sandbox::binfmt::{Emulation, emulator};
 use gantry_sandbox::privileges::privileges;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Entitlement};
 use crate::error::{EngineError, Fault};
 use crate::solver::platform_of;
 
 impl Engine {
-    /// Fails where solving the definition is bound to fail on this machine.
-    pub fn preflight(&self, definition: &Definition) -> Result<(), EngineError> {
+    /// Fails where solving the definition is bound to fail on this machine, or with what is allowed.
+    pub fn preflight(
+        &self,
+        definition: &Definition,
+        allowed: &BTreeSet<Entitlement>,
+    ) -> Result<(), EngineError> {
         for vertex in definition.vertices() {
-            check_supported(vertex).map_err(|fault| fault.at(&vertex.digest))?;
+            self.check(vertex, allowed).map_err(|fault| fault.at(&vertex.digest))?;
         }
         let steps = || {
             definition
@@ -33,36 +39,61 @@ impl Engine {
     }
 }
 
-/// What this engine cannot execute is said before an hour of other steps has run.
-fn check_supported(vertex: &Vertex) -> Result<(), Fault> {
-    match vertex.op.op.as_ref() {
-        Some(Op::Source(source)) => {
-            Source::parse(source).map(|_| ()).map_err(|error| Fault::Unsupported(error.to_string()))
+impl Engine {
+    /// What this engine cannot or may not execute is said before an hour of other steps has run.
+    fn check(&self, vertex: &Vertex, allowed: &BTreeSet<Entitlement>) -> Result<(), Fault> {
+        match vertex.op.op.as_ref() {
+            Some(Op::Source(source)) => self.check_source(source),
+            Some(Op::Exec(exec)) => {
+                check_mounts(exec)?;
+                check_entitlements(exec, allowed)
+            }
+            Some(Op::File(_) | Op::Merge(_)) => Ok(()),
+            Some(Op::Build(_)) => Err(Fault::Unsupported("a nested build".to_owned())),
+            Some(Op::Diff(_)) => Err(Fault::Unsupported("a diff operation".to_owned())),
+            None => Err(Fault::Graph("an operation has no kind".to_owned())),
         }
-        Some(Op::Exec(exec)) => check_exec(exec),
-        Some(Op::File(_) | Op::Merge(_)) => Ok(()),
-        Some(Op::Build(_)) => Err(Fault::Unsupported("a nested build".to_owned())),
-        Some(Op::Diff(_)) => Err(Fault::Unsupported("a diff operation".to_owned())),
-        None => Err(Fault::Graph("an operation has no kind".to_owned())),
+    }
+
+    fn check_source(&self, source: &pb::SourceOp) -> Result<(), Fault> {
+        match parse_source(source)? {
+            Source::Http(_) | Source::Git(_) if self.network.is_none() => {
+                Err(Fault::Unsupported("a source on the network".to_owned()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-fn check_exec(exec: &pb::ExecOp) -> Result<(), Fault> {
-    for mount in exec.mounts.iter().filter(|mount| mount.dest != "/") {
-        match mount.mount_type() {
-            pb::MountType::Secret => return Err(Fault::Unsupported("RUN --mount=type=secret".to_owned())),
-            pb::MountType::Ssh => return Err(Fault::Unsupported("RUN --mount=type=ssh".to_owned())),
-            pb::MountType::Bind if mount.output >= 0 => {
-                return Err(Fault::Unsupported("a step with results besides its root".to_owned()));
-            }
-            _ => {}
+/// Parses a source; what is wrong with it is the user's fault where the user wrote it.
+pub(crate) fn parse_source(source: &pb::SourceOp) -> Result<Source, Fault> {
+    Source::parse(source).map_err(|error| match error {
+        SourceError::Scheme(_) => Fault::Unsupported(error.to_string()),
+        _ => Fault::BadSource(error.to_string()),
+    })
+}
+
+fn check_mounts(exec: &pb::ExecOp) -> Result<(), Fault> {
+    let has_output = |mount: &&pb::Mount| {
+        mount.dest != "/" && mount.mount_type() == pb::MountType::Bind && mount.output >= 0
+    };
+    match exec.mounts.iter().find(has_output) {
+        Some(_) => Err(Fault::Unsupported("a step with results besides its root".to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// Fails if the step wants what nobody allowed.
+pub(crate) fn check_entitlements(exec: &pb::ExecOp, allowed: &BTreeSet<Entitlement>) -> Result<(), Fault> {
+    let insecure = exec.security() == pb::SecurityMode::Insecure;
+    let host_network = exec.network() == pb::NetMode::Host;
+    for (wanted, entitlement) in [(insecure, Entitlement::Insecure), (host_network, Entitlement::HostNetwork)]
+    {
+        if wanted && !allowed.contains(&entitlement) {
+            return Err(Fault::NotEntitled(entitlement));
         }
     }
-    match exec.security() {
-        pb::SecurityMode::Sandbox => Ok(()),
-        // Nobody allowed it: there is no flag yet that could.
-        pb::SecurityMode::Insecure => Err(Fault::Unsupported("RUN --security=insecure".to_owned())),
-    }
+    Ok(())
 }
 
 /// Mounting layers and giving files their owners takes privileges that root has and a plain user has not.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::future::{join, join_all};
+use gantry_llb::key::KeyWriter;
 use gantry_llb::pb::op::Op;
 use gantry_llb::{Definition, Edge, Outcome, ProgressEvent, Source, Vertex, pb};
 use gantry_oci::{BoxFuture, Digest, Platform};
@@ -16,13 +17,17 @@ use gantry_store::LayerId;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::blocking::blocking;
 use crate::chain::LayerChain;
 use crate::engine::{Engine, Job};
 use crate::error::{EngineError, Fault};
 use crate::exec::ExecStep;
 use crate::file_step;
 use crate::keys::Keyed;
+use crate::mounts::copy_client_to;
+use crate::new_layer::NewLayer;
 use crate::output::{ClientDirectory, Output};
+use crate::preflight::parse_source;
 
 /// Steps that run at once. Many wait (for the network, a disk, a `sleep`), so this is far above the number of cores;
 /// the limit keeps a graph of thousands of stages from starting thousands of processes.
@@ -56,6 +61,10 @@ impl std::fmt::Debug for Solver {
 pub(crate) struct Cell {
     pub(crate) keyed: OnceCell<Result<Arc<Keyed>, EngineError>>,
     outputs: OnceCell<Result<Arc<Vec<Output>>, EngineError>>,
+    /// For a source on the network: what it turned out to be.
+    pub(crate) identity: OnceLock<Digest>,
+    /// For a source on the network: when it was last changed, in seconds since 1970, if its origin says so.
+    pub(crate) time: OnceLock<Option<i64>>,
     reported: AtomicBool,
 }
 
@@ -103,12 +112,17 @@ impl Solver {
             Ok(outputs) => outputs,
         };
         match outputs.get(root.index as usize) {
-            Some(Output::Tree(chain)) => Ok(chain.clone()),
-            Some(Output::Client(_)) => {
-                Err(Fault::Unsupported("a client's directory as a result".to_owned()).at(&root.vertex))
-            }
+            Some(output) => self.tree(output).await.map_err(|fault| fault.at(&root.vertex)),
             None => Err(Fault::Graph(format!("{root} does not exist")).at(&root.vertex)),
         }
+    }
+
+    /// When the definition's root, a source on the network, was last changed, in seconds since 1970, as far as its origin
+    /// says.
+    pub async fn source_time(&self, definition: &Definition) -> Result<Option<i64>, EngineError> {
+        self.solve(definition).await?;
+        let time = definition.root().and_then(|root| self.cell(&root.vertex).time.get().copied().flatten());
+        Ok(time)
     }
 
     /// Makes what copies read from and write to, all at once, as soon as it is known that not everything is cached.
@@ -203,7 +217,7 @@ impl Solver {
     }
 
     async fn source(&self, vertex: &Arc<Vertex>, source: &pb::SourceOp) -> Result<Output, Fault> {
-        match Source::parse(source).map_err(|error| Fault::Unsupported(error.to_string()))? {
+        match parse_source(source)? {
             Source::Image(reference) => {
                 self.started(vertex);
                 let platform = platform_of(vertex)?;
@@ -213,12 +227,24 @@ impl Solver {
                 self.ended(vertex, Outcome::Cached);
                 Ok(Output::Tree(chain))
             }
+            Source::Layout { reference, store } => {
+                self.started(vertex);
+                let layout = self.job.layouts.get(&store);
+                let layout = layout.ok_or_else(|| Fault::Graph(format!("there is no layout `{store}`")))?;
+                let platform = platform_of(vertex)?;
+                let image = self.engine.layout_image(layout.as_ref(), &reference, &platform);
+                let chain = self.job.unless_cancelled(image).await?;
+                self.ended(vertex, Outcome::Cached);
+                Ok(Output::Tree(chain))
+            }
             Source::Local { name, filter } => {
                 let directory = self.job.directories.get(&name);
                 let directory =
                     directory.ok_or_else(|| Fault::Graph(format!("there is no local source `{name}`")))?;
                 Ok(Output::Client(ClientDirectory { directory: directory.clone(), exclude: filter.exclude }))
             }
+            Source::Http(source) => Ok(self.arrived(vertex, self.http(vertex, &source).await?)),
+            Source::Git(source) => Ok(self.arrived(vertex, self.git(vertex, &source).await?)),
         }
     }
 
@@ -233,8 +259,8 @@ impl Solver {
         let mut layers = Vec::new();
         for input in &merge.inputs {
             match usize::try_from(input.input).ok().and_then(|index| inputs.get(index)) {
-                Some(Output::Tree(chain)) => layers.extend(chain.layers().iter().cloned()),
-                _ => return Err(Fault::Graph("a merge has an input that is no tree".to_owned()).into()),
+                Some(output) => layers.extend(self.tree(output).await?.layers().iter().cloned()),
+                None => return Err(Fault::Graph("a merge has an input that is not there".to_owned()).into()),
             }
         }
         self.report_cached(definition, vertex);
@@ -258,13 +284,18 @@ impl Solver {
             self.report_cached(definition, vertex);
             return Ok(outputs);
         }
+        let base = match base_input(vertex).and_then(|index| inputs.get(index)) {
+            Some(base) => self.tree(base).await?,
+            None => LayerChain::default(),
+        };
         let _turn = self.running.acquire().await.map_err(|_| Fault::Cancelled)?;
         self.started(vertex);
         let outputs = match vertex.op.op.as_ref() {
             Some(Op::Exec(exec)) => {
-                ExecStep { engine: &self.engine, job: &self.job, vertex, exec, inputs: &inputs }.run().await?
+                let (engine, job, inputs) = (&self.engine, &self.job, inputs.as_slice());
+                ExecStep { engine, job, vertex, exec, base, inputs }.run().await?
             }
-            Some(Op::File(file)) => file_step::run(self, file, &keyed, &inputs).await?,
+            Some(Op::File(file)) => file_step::run(self, file, &keyed, (base, &inputs)).await?,
             _ => return Err(Fault::Graph("only steps are looked up".to_owned()).into()),
         };
         self.record(&keyed.id, &outputs)?;
@@ -281,7 +312,32 @@ impl Solver {
         all(wanted).await
     }
 
-    fn recorded(&self, key: &Digest) -> Result<Option<Vec<Output>>, Fault> {
+    /// The output as layers: a client's directory becomes one, where something is built on it.
+    async fn tree(&self, output: &Output) -> Result<LayerChain, Fault> {
+        let client = match output {
+            Output::Tree(chain) => return Ok(chain.clone()),
+            Output::Client(client) => client,
+        };
+        let content = self.whole_directory(client).await?;
+        let mut key = KeyWriter::new("gantry client tree 1");
+        key.part(content.as_bytes());
+        let key = key.finish();
+        if let Some([Output::Tree(chain)]) = self.recorded(&key)?.as_deref() {
+            return Ok(chain.clone());
+        }
+        let (store, client, cancel) =
+            (Arc::clone(&self.engine.store), client.clone(), self.job.cancel.clone());
+        let chain = blocking(move || {
+            let layer = NewLayer::start(&store, &LayerChain::default())?;
+            copy_client_to(&client, &layer.upper(), &cancel)?;
+            layer.keep(&store)
+        })
+        .await?;
+        self.record(&key, &[Output::Tree(chain.clone())])?;
+        Ok(chain)
+    }
+
+    pub(crate) fn recorded(&self, key: &Digest) -> Result<Option<Vec<Output>>, Fault> {
         let Some(text) = self.engine.store.result(key)? else { return Ok(None) };
         let Ok(record) = serde_json::from_str::<Record>(&text) else { return Ok(None) };
         let parse = |layers: &Vec<String>| {
@@ -299,7 +355,7 @@ impl Solver {
                 && self.engine.store.layer_blob(layer, "").is_ok_and(|blob| blob.is_some()))
     }
 
-    fn record(&self, key: &Digest, outputs: &[Output]) -> Result<(), Fault> {
+    pub(crate) fn record(&self, key: &Digest, outputs: &[Output]) -> Result<(), Fault> {
         let layers = |output: &Output| match output {
             Output::Tree(chain) => chain.layers().iter().map(ToString::to_string).collect(),
             Output::Client(_) => Vec::new(),
@@ -366,6 +422,16 @@ impl From<Fault> for Failed {
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Record {
     outputs: Vec<Vec<String>>,
+}
+
+/// Which input a step builds on.
+fn base_input(vertex: &Vertex) -> Option<usize> {
+    let input = match vertex.op.op.as_ref()? {
+        Op::Exec(exec) => exec.mounts.iter().find(|mount| mount.dest == "/")?.input,
+        Op::File(file) => file.actions.first()?.input,
+        _ => return None,
+    };
+    usize::try_from(input).ok()
 }
 
 /// The platform that the vertex works for; the host's for one that has none.

@@ -124,8 +124,7 @@ impl World {
         let log = Arc::new(Log::default());
         let job = Job {
             directories: BTreeMap::from([("context".to_owned(), self.context())]),
-            progress: Arc::clone(&log) as _,
-            cancel: CancellationToken::new(),
+            ..Job::new(Arc::clone(&log) as _, CancellationToken::new())
         };
         let solver = Solver::new(self.engine(), job);
         let solved = runtime().block_on(solver.solve(definition));
@@ -260,8 +259,7 @@ fn root_an_observer_hears_of_every_tree_once() {
     });
     let job = Job {
         directories: BTreeMap::from([("context".to_owned(), world.context())]),
-        progress: Arc::new(Log::default()),
-        cancel: CancellationToken::new(),
+        ..Job::new(Arc::new(Log::default()), CancellationToken::new())
     };
     let solver = Solver::new(world.engine(), job).observed_by(observer);
     runtime().block_on(solver.solve(&definition)).unwrap();
@@ -368,7 +366,7 @@ fn what_the_engine_cannot_do_is_said_before_any_work() {
     let mut builder = Builder::new();
     let page = source(&mut builder, "https://example.org/file", &[]);
     let definition = builder.finish(Some(edge(page)), vec![]);
-    let error = world.engine().preflight(&definition).unwrap_err();
+    let error = world.engine().preflight(&definition, &Default::default()).unwrap_err();
     assert!(matches!(*error.fault, Fault::Unsupported(_)), "{error:?}");
     assert_eq!(error.vertex, Some(page));
 }
