@@ -29,6 +29,7 @@ use url::Url;
 
 pub(crate) use auth::Scope;
 pub(crate) use retry::{is_worth_retrying, may_pass};
+pub use tls::machine_tls;
 pub(crate) use wire::Meter;
 
 use crate::endpoint::Endpoint;

@@ -38,6 +38,7 @@ pub use hosts::{
     Connection, HostPattern, HostRule, HostSettings, Hosts, KeyPair, Location, LocationError, MachineFiles,
     Mirror, Origin, PlainHttp, Proxies, Rights, canonical_host,
 };
+pub use http::machine_tls;
 pub use manifests::{Precondition, Resolved};
 pub use remote_blob::RemoteBlob;
 pub use retry_policy::RetryPolicy;

@@ -21,6 +21,11 @@ pub(super) fn untrusting() -> Result<ClientConfig, Fault> {
     config(RootCertStore::empty(), &Trust::default())
 }
 
+/// Settings for servers that are no registries: they trust the machine's authorities.
+pub fn machine_tls() -> Result<ClientConfig, Fault> {
+    trusting(&Trust::default())
+}
+
 /// Settings that trust the machine's authorities and these.
 pub(super) fn trusting(trust: &Trust) -> Result<ClientConfig, Fault> {
     let mut roots = RootCertStore::empty();
