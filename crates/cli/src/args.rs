@@ -232,6 +232,37 @@ pub(crate) struct Build {
     /// Run every step, whatever earlier builds left
     #[arg(long)]
     pub(crate) no_cache: bool,
+    /// Run every step of these stages, `a,b`
+    #[arg(long, value_name = "STAGES")]
+    pub(crate) no_cache_filter: Vec<String>,
+    /// Further context by the name that the Dockerfile uses, for a stage or an image of that name:
+    /// `NAME=PATH`, `docker-image://REF`, `oci-layout://PATH[:TAG][@DIGEST]`, or a git or http address
+    #[arg(long, value_name = "NAME=SOURCE")]
+    pub(crate) build_context: Vec<String>,
+    /// Secret for `RUN --mount=type=secret`: `id=ID,src=PATH` or `id=ID,env=NAME`
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) secret: Vec<String>,
+    /// SSH agent for `RUN --mount=type=ssh`: `default`, `ID=SOCKET` or `ID=KEY,KEY`
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) ssh: Vec<String>,
+    /// What steps may have that they normally may not: `security.insecure` or `network.host`
+    #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]
+    pub(crate) allow: Vec<String>,
+    /// Network of steps that do not say: `default`, which is the machine's, `none` or `host`
+    #[arg(long, value_name = "MODE")]
+    pub(crate) network: Option<String>,
+    /// Line for the /etc/hosts of steps; `host-gateway` is this machine
+    #[arg(long, value_name = "NAME=ADDRESS")]
+    pub(crate) add_host: Vec<String>,
+    /// Size of /dev/shm in steps [default: 64m]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) shm_size: Option<String>,
+    /// Limit of processes in steps, `nofile=1024:2048`
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub(crate) ulimit: Vec<String>,
+    /// Control group of steps (accepted for compatibility: steps run in gantry's own)
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) cgroup_parent: Option<String>,
     /// Ask the registry for every base image (always done; accepted for compatibility)
     #[arg(long)]
     pub(crate) pull: bool,
@@ -258,7 +289,8 @@ pub(crate) struct Build {
     /// Show no progress, and print the image's id
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// Directory with the files that the Dockerfile copies
+    /// Files that the Dockerfile copies: a directory, the address of a git repository or of an archive, or `-` for an
+    /// archive or a Dockerfile on standard input
     #[arg(value_name = "CONTEXT")]
     pub(crate) context: String,
 }

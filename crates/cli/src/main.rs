@@ -5,6 +5,7 @@
 mod annotation_spec;
 mod args;
 mod attest_spec;
+mod build_flags;
 mod command;
 mod config;
 mod exit;

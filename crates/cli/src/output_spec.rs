@@ -4,10 +4,40 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use gantry_oci::Reference;
-use gantry_release::{Annotation, Destination, Error, Naming, Output};
+use gantry_release::{Annotation, Destination, Error, FileTimes, Naming, Output};
 
 use crate::annotation_spec;
 use crate::failure::usage;
+
+/// What the outputs say of the times of files. All images of a build are one image, so they have to agree.
+pub(crate) fn file_times(specs: &[String]) -> Result<FileTimes, Error> {
+    const KEY: &str = "rewrite-timestamp=";
+    let mut wishes = Vec::new();
+    for spec in specs {
+        let fields = fields(spec)?;
+        let wish = fields.iter().find_map(|field| field.trim().strip_prefix(KEY));
+        let is_image =
+            fields.iter().any(|field| field.starts_with("type=") && !IS_FILES.contains(&field.as_str()));
+        if is_image {
+            wishes.push(
+                wish.map(|value| boolean("rewrite-timestamp", value))
+                    .transpose()
+                    .map_err(usage)?
+                    .unwrap_or(false),
+            );
+        }
+    }
+    match wishes.as_slice() {
+        wishes if wishes.windows(2).any(|pair| pair[0] != pair[1]) => {
+            Err(usage("rewrite-timestamp= is the same for all image outputs of one build"))
+        }
+        [true, ..] => Ok(FileTimes::UntilEpoch),
+        _ => Ok(FileTimes::Kept),
+    }
+}
+
+/// The types that are no images.
+const IS_FILES: [&str; 2] = ["type=local", "type=tar"];
 
 /// A parsed value.
 #[derive(Debug, PartialEq, Eq)]
@@ -68,6 +98,7 @@ struct Fields {
     tagged: Option<String>,
     tar: Option<bool>,
     annotations: Vec<Annotation>,
+    times: FileTimes,
 }
 
 impl Fields {
@@ -89,6 +120,9 @@ impl Fields {
             "push-by-digest" => self.by_digest = boolean(key, value)?,
             "name-canonical" => self.canonical = boolean(key, value)?,
             "tar" => self.tar = Some(boolean(key, value)?),
+            // See [`file_times`].
+            "rewrite-timestamp" if boolean(key, value)? => self.times = FileTimes::UntilEpoch,
+            "rewrite-timestamp" => {}
             other if let Some(annotation) = annotation_spec::parse_field(other, value) => {
                 self.annotations.push(annotation?);
             }
@@ -110,6 +144,9 @@ impl Fields {
         let kind = self.kind.as_deref().ok_or("it has no type=")?;
         if self.tar.is_some() && kind != "oci" {
             return Err(format!("tar= does not go with type={kind}"));
+        }
+        if self.times == FileTimes::UntilEpoch && matches!(kind, "tar" | "local") {
+            return Err(format!("rewrite-timestamp= does not go with type={kind}"));
         }
         if (self.by_digest || self.canonical) && !matches!(kind, "image" | "registry") {
             return Err(format!("push-by-digest= and name-canonical= do not go with type={kind}"));
@@ -206,6 +243,18 @@ mod tests {
     }
 
     #[test]
+    fn times_of_files() {
+        let times =
+            |specs: &[&str]| file_times(&specs.iter().map(|spec| (*spec).to_owned()).collect::<Vec<_>>());
+        assert_eq!(times(&[]).unwrap(), FileTimes::Kept);
+        assert_eq!(times(&["type=oci,dest=x,rewrite-timestamp=true"]).unwrap(), FileTimes::UntilEpoch);
+        assert_eq!(times(&["type=image,rewrite-timestamp=false"]).unwrap(), FileTimes::Kept);
+        assert!(times(&["type=image,rewrite-timestamp=maybe"]).is_err());
+        let (with, without) = ("type=image,rewrite-timestamp=true", "type=oci,dest=x");
+        assert!(times(&[with, without]).is_err() && times(&[with, "type=local,dest=y"]).is_ok());
+    }
+
+    #[test]
     fn refused() {
         for (spec, message) in [
             ("", "empty"),
@@ -222,6 +271,7 @@ mod tests {
             ("type=local,dest=x,annotation.a=b", "do not go with files"),
             ("type=image,annotation-config.a=b", "not a type of annotation"),
             ("type=image,name=UPPER", "not an image reference"),
+            ("type=tar,dest=x,rewrite-timestamp=true", "does not go with"),
         ] {
             let error = parse(spec).unwrap_err().to_string();
             assert!(error.contains(message), "{spec}: {error}");

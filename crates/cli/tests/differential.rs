@@ -19,7 +19,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use gantry_oci::{Digest, Document, ImageConfig};
 use gantry_testkit::{
-    BaseImages, FakeRegistry, FlatFile, FlatImage, FlatKind, FlatTree, GantryCommand, ImageTarget,
+    BaseImages, FakeRegistry, FlatFile, FlatImage, FlatKind, FlatTree, GantryCommand, GitServer, ImageTarget,
+    Page, WebServer,
 };
 use serde_json::{Map, Value, json};
 
@@ -27,12 +28,16 @@ use serde_json::{Map, Value, json};
 const WORKERS: usize = 2;
 
 /// A folder that is not found must not pass for one without differences.
-const FEWEST_CASES: usize = 150;
+const FEWEST_CASES: usize = 250;
 
 const BASE_IMAGES: [&str; 2] = ["busybox", "debian"];
 
-/// The exit codes of a build that cannot be: a step failed, the Dockerfile is wrong, or something is missing.
-const REFUSALS: [i32; 3] = [1, 2, 4];
+/// When the files of web servers were modified.
+const MODIFIED: &str = "Fri, 14 Jul 2017 02:40:00 GMT";
+
+/// The exit codes of a build that cannot be: a step failed, the Dockerfile is wrong, or something is
+/// missing or other than pinned.
+const REFUSALS: [i32; 4] = [1, 2, 4, 5];
 
 #[test]
 fn root_images_are_those_of_the_reference() {
@@ -147,7 +152,17 @@ struct Case {
     arguments: Vec<String>,
     setup: Vec<String>,
     varies: Vec<String>,
+    /// Files of the web.
+    served: PathBuf,
+    /// Repositories by name: the shell lines that make them.
+    repositories: Vec<(String, Vec<String>)>,
     network: bool,
+}
+
+/// The servers that a case needs.
+struct Servers {
+    web: Option<WebServer>,
+    git: Option<GitServer>,
 }
 
 impl Case {
@@ -181,6 +196,13 @@ impl Case {
             Some(items.map(|item| item.as_str().expect("a list of texts").to_owned()).collect())
         };
         let own_context = folder.join(name).join("context");
+        let texts = |value: &Value| -> Vec<String> {
+            let items = value.as_array().expect("a list of texts").iter();
+            items.map(|item| item.as_str().expect("a list of texts").to_owned()).collect()
+        };
+        let repositories = case["repositories"].as_object();
+        let repositories =
+            repositories.into_iter().flatten().map(|(name, lines)| (name.clone(), texts(lines)));
         Self {
             name: name.to_owned(),
             about: case["about"].as_str().expect("a case says what it is about").to_owned(),
@@ -190,6 +212,8 @@ impl Case {
             arguments: list("arguments").unwrap_or_default(),
             setup: list("setup").unwrap_or_default(),
             varies: list("varies").unwrap_or_default(),
+            served: folder.join(name).join("served"),
+            repositories: repositories.collect(),
             network: case["network"].as_bool().unwrap_or_default(),
         }
     }
@@ -200,7 +224,8 @@ impl Case {
         let context = scratch.path().join("context");
         self.make_context(&context);
         let archive = scratch.path().join("image.tar");
-        let output = setting.gantry.run(self.command_line(setting, &context, &archive));
+        let servers = self.servers();
+        let output = setting.gantry.run(self.command_line(setting, &servers, &context, &archive));
         if self.expected["fails"] == true {
             let refused = output.status.code().is_some_and(|code| REFUSALS.contains(&code));
             return if refused { Vec::new() } else { vec![format!("it should fail\n{}", output.snapshot())] };
@@ -211,24 +236,64 @@ impl Case {
         let images = FlatImage::read(&archive).into_iter();
         let described = images.map(|(platform, image)| (platform, self.describe(&image, setting)));
         let found = Value::from(described.collect::<Map<_, _>>()).to_string();
-        let found = found.replace(&setting.registry.host(), "REGISTRY");
+        let mut found = found.replace(&setting.registry.host(), "REGISTRY");
+        if let Some(web) = &servers.web {
+            found = found.replace(web.url("").trim_start_matches("http://"), "WEB");
+        }
+        if let Some(git) = &servers.git {
+            found = found.replace(git.url("").trim_start_matches("git://").trim_end_matches('/'), "GIT");
+        }
         compare(&self.expected, &serde_json::from_str(&found).expect("it was JSON before"))
     }
 
-    fn command_line(&self, setting: &Setting, context: &Path, archive: &Path) -> Vec<String> {
+    fn servers(&self) -> Servers {
+        let web = self.served.is_dir().then(|| {
+            let web = WebServer::start();
+            for entry in std::fs::read_dir(&self.served).expect("the case's files can be listed") {
+                let entry = entry.expect("a folder can be listed");
+                let page = Page::new(std::fs::read(entry.path()).expect("a served file can be read"));
+                let name = entry.file_name().into_string().expect("served files have plain names");
+                web.put(&format!("/{name}"), page.header("Last-Modified", MODIFIED));
+            }
+            web
+        });
+        let git = (!self.repositories.is_empty()).then(|| {
+            let git = GitServer::start();
+            self.repositories.iter().for_each(|(name, lines)| git.script(name, &lines.join("\n")));
+            git
+        });
+        Servers { web, git }
+    }
+
+    fn command_line(
+        &self,
+        setting: &Setting,
+        servers: &Servers,
+        context: &Path,
+        archive: &Path,
+    ) -> Vec<String> {
+        let web = servers.web.as_ref().map(|web| web.url("")).unwrap_or_default();
+        let git =
+            servers.git.as_ref().map(|git| git.url("").trim_end_matches('/').to_owned()).unwrap_or_default();
         let registry = format!("{}/library", setting.registry.host());
         let context = context.to_str().expect("temporary folders have plain names");
         let arguments = self.arguments.iter().map(|argument| {
             let argument = argument.replace("{registry}", &registry).replace("{context}", context);
+            let argument = argument.replace("{web}", &web).replace("{git}", &git);
             argument.replace("{busybox_digest}", &setting.busybox.to_string())
         });
+        // A context of its own stands last among the arguments.
+        let is_context = |argument: &String| argument.starts_with("{web}") || argument.starts_with("{git}");
+        let own_context = self.arguments.last().is_some_and(is_context);
         let mut line = vec!["build".to_owned(), format!("--platform={}", self.platforms.join(","))];
         // The reference also makes what we refuse: an image that says one platform and holds another's programs.
         line.push("--verify=report".to_owned());
         line.push(format!("--build-arg=REGISTRY={registry}"));
-        line.extend(arguments);
         line.push(format!("--output=type=oci,dest={}", archive.display()));
-        line.push(context.to_owned());
+        line.extend(arguments);
+        if !own_context {
+            line.push(context.to_owned());
+        }
         line
     }
 

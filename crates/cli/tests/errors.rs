@@ -166,12 +166,24 @@ fn no_context() {
         --- stderr
         error: the context `Dockerfile` is not a directory
         ");
-    assert_snapshot!(unharmed(&world, 2, run("https://git.invalid/app.git")), @r"
+    assert_snapshot!(unharmed(&world, 2, run("https://git.example/app.git?colour=red")), @r"
         status: 2
         --- stdout
         --- stderr
-        error: the context `https://git.invalid/app.git` is not a directory
-        hint: gantry builds from local directories; fetch or unpack it first
+        error: the context `https://git.example/app.git?colour=red`: unexpected query `colour` in the git address
+        ");
+    // Nobody listens at port 1.
+    assert_snapshot!(unharmed(&world, 1, run("git://127.0.0.1:1/app.git")), @r"
+        status: 1
+        --- stdout
+        --- stderr
+        error: cannot look up a ref in `git://127.0.0.1:[PORT]/app.git`: unable to connect to 127.0.0.1:
+
+        last lines of its output:
+          | fatal: unable to connect to 127.0.0.1:
+          | 127.0.0.1[0: 127.0.0.1]: errno=Connection refused
+
+        hint: check the address, and that the repository can be reached from here
         ");
     fs::create_dir(world.gantry.directory().join("empty")).unwrap();
     assert_snapshot!(unharmed(&world, 4, run("empty")), @r"

@@ -3,7 +3,7 @@
 //! All platforms are built before anything leaves the machine. Where one fails, the others are stopped and the error
 //! of the one that failed is reported.
 
-use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,28 +11,25 @@ use std::time::SystemTime;
 use futures_util::FutureExt;
 use futures_util::future::FusedFuture;
 use gantry_dockerfile::Converted;
-use gantry_engine::{Compression, EngineError, ExportedLayer, Fault, Job, LayerChain, Solver, TreeObserver};
-use gantry_llb::{Definition, Progress, ProgressEvent};
-use gantry_oci::{Descriptor, Platform};
+use gantry_engine::{Compression, EngineError, ExportedLayer, Fault, LayerChain, LayerForm, Solver};
+use gantry_llb::{Definition, Progress, ProgressEvent, Vertex};
+use gantry_oci::{Descriptor, Digest, Platform};
 use tokio_util::sync::CancellationToken;
 
 use crate::annotation::{self, AnnotationLevel};
 use crate::assemble::{self, Parts};
 use crate::attestations::{self, Attestation, Facts};
-use crate::context::{self, Input};
+use crate::context::{self, Client, Input};
 use crate::error::{Class, Error, Excerpt};
 use crate::events::{Event, Events, Step};
 use crate::gantry::Gantry;
 use crate::output::{self, Delivery};
-use crate::plan::{self, plan};
+use crate::plan::{self, Sources, plan};
 use crate::publish::EarlyUploads;
 use crate::report::{BuildReport, PlatformReport};
-use crate::request::BuildRequest;
+use crate::request::{BuildRequest, FileTimes};
 use crate::results;
 use crate::verify;
-
-/// The name by which the graph knows the build context.
-const CONTEXT: &str = "context";
 
 /// What was built for one platform.
 #[derive(Debug)]
@@ -75,16 +72,22 @@ pub async fn build(
     }
     check(&request)?;
     gantry.registries.report_to(&events);
-    let input = context::read(&request)?;
+    let client = tokio::task::block_in_place(|| Client::prepare(gantry, &request))?;
+    // Stopping the siblings of a failed platform must not look like the user's own wish to stop.
+    let stop = cancel.child_token();
+    let progress = Arc::new(Relay(Arc::clone(&events)));
+    let solver = Solver::new(gantry.engine.clone(), client.job(&request, progress, stop.clone()));
+    let input = context::read(&client, &solver, &request).await?;
+    let sources = Sources { images: &gantry.registry, client: &client, solver: &solver };
     let mut plans = tokio::select! {
-        plans = plans(gantry, &input, &request, events.as_ref()) => plans?,
+        plans = plans(sources, &input, &request, events.as_ref()) => plans?,
         () = cancel.cancelled() => return Err(Error::new(Class::Cancelled, "stopped before anything was built")),
     };
     if asked == Asked::Nothing {
         plans.iter_mut().for_each(plan::take_platform_of_base);
     }
     let work = Work { gantry, request: &request, input: &input, started, events: &events, cancel: &cancel };
-    let image = work.solve_and_upload(plans).await?;
+    let image = work.solve_and_upload(solver, &stop, plans).await?;
     events.event(Event::Built { digest: image.root.digest });
     verify::check_built(gantry, &image, &request, events.as_ref(), &cancel).await?;
     let names = output::names(&request, image.root.digest);
@@ -124,14 +127,14 @@ fn check(request: &BuildRequest) -> Result<(), Error> {
 
 /// Converts for all platforms at once.
 async fn plans(
-    gantry: &Gantry,
+    sources: Sources<'_>,
     input: &Input,
     request: &BuildRequest,
     events: &dyn Events,
 ) -> Result<Vec<(Platform, Converted)>, Error> {
     let step = Step::begin(events, "[internal] load metadata of base images");
     let plans = request.platforms.iter().map(|platform| async move {
-        let converted = plan(&gantry.registry, input, request, platform).await?;
+        let converted = plan(sources, input, request, platform).await?;
         Ok::<_, Error>((platform.clone(), converted))
     });
     let plans = match futures_util::future::try_join_all(plans).await {
@@ -169,16 +172,24 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Builds, and uploads what is ready while it builds if the result is to be pushed.
-    async fn solve_and_upload(&self, plans: Vec<(Platform, Converted)>) -> Result<Image, Error> {
+    async fn solve_and_upload(
+        &self,
+        solver: Solver,
+        stop: &CancellationToken,
+        plans: Vec<(Platform, Converted)>,
+    ) -> Result<Image, Error> {
         let pushed: Vec<_> =
             output::push_targets(self.request).iter().map(|to| to.reference().clone()).collect();
-        if pushed.is_empty() {
-            return self.solve_all(plans, None).await;
+        // Layers whose times are to be changed are other layers than those that are ready first.
+        if pushed.is_empty() || self.request.times == FileTimes::UntilEpoch {
+            return self.solve_all(&solver, stop, plans).await;
         }
         let (observer, early) = EarlyUploads::of(plans.iter().map(|(_, plan)| &plan.definition));
         let mut uploads =
             pin!(early.run(self.gantry, &pushed, Compression::default(), self.events.as_ref()).fuse());
-        let mut build = pin!(self.solve_all(plans, Some(observer)));
+        let solver = solver.observed_by(observer);
+        // The uploads end when the observer is gone, and that goes with the solver.
+        let mut build = pin!(async move { self.solve_all(&solver, stop, plans).await });
         let image = loop {
             tokio::select! {
                 // A build that fails drops its uploads.
@@ -200,36 +211,24 @@ impl Work<'_> {
     /// Builds all platforms at once and assembles the image.
     async fn solve_all(
         &self,
+        solver: &Solver,
+        stop: &CancellationToken,
         plans: Vec<(Platform, Converted)>,
-        observer: Option<TreeObserver>,
     ) -> Result<Image, Error> {
         for (_, converted) in &plans {
-            let checked = self.gantry.engine.preflight(&converted.definition);
+            let allowed = &self.request.steps.allow;
+            let checked = self.gantry.engine.preflight(&converted.definition, allowed);
             checked.map_err(|error| located(error, self.input, &converted.definition))?;
         }
         let policy = &self.request.verify;
         verify::check_bases(self.gantry, self.input, &plans, policy, self.events.as_ref(), self.cancel)
             .await?;
-        // Stopping the siblings of a failed platform must not look like the user's own wish to stop.
-        let stop = self.cancel.child_token();
-        let job = Job {
-            directories: BTreeMap::from([(CONTEXT.to_owned(), self.input.context.clone())]),
-            progress: Arc::new(Relay(Arc::clone(self.events))),
-            cancel: stop.clone(),
-        };
-        let mut solver = Solver::new(self.gantry.engine.clone(), job);
-        if let Some(observer) = observer {
-            solver = solver.observed_by(observer);
-        }
-        let builds = plans.into_iter().map(|(platform, converted)| {
-            let (solver, stop) = (&solver, &stop);
-            async move {
-                let built = self.solve(solver, stop, platform, converted).await;
-                if built.is_err() {
-                    stop.cancel();
-                }
-                built
+        let builds = plans.into_iter().map(|(platform, converted)| async move {
+            let built = self.solve(solver, stop, platform, converted).await;
+            if built.is_err() {
+                stop.cancel();
             }
+            built
         });
         let results = futures_util::future::join_all(builds).await;
         let platforms = first_failure(results)?;
@@ -252,8 +251,10 @@ impl Work<'_> {
     ) -> Result<Built, Error> {
         let definition = &converted.definition;
         let chain = solver.solve(definition).await.map_err(|error| located(error, self.input, definition))?;
+        let clamp_mtime = converted.epoch.filter(|_| self.request.times == FileTimes::UntilEpoch);
+        let form = LayerForm { compression: Compression::default(), clamp_mtime };
         let layers = tokio::select! {
-            layers = self.gantry.engine.export(&chain, Compression::default()) => layers?,
+            layers = self.gantry.engine.export(&chain, form) => layers?,
             () = stop.cancelled() => {
                 return Err(Error::new(Class::Cancelled, "stopped while compressing layers"));
             }
@@ -294,7 +295,7 @@ fn first_failure<T>(results: Vec<Result<T, Error>>) -> Result<Vec<T>, Error> {
 
 /// The error with the lines of the Dockerfile that its vertex comes from.
 fn located(error: EngineError, input: &Input, definition: &Definition) -> Error {
-    let lines = error.vertex.and_then(|vertex| definition.lines(&vertex));
+    let lines = error.vertex.and_then(|vertex| lines_of(definition, &vertex));
     let cancelled = matches!(*error.fault, Fault::Cancelled);
     let error = Error::from(error);
     match lines {
@@ -303,6 +304,15 @@ fn located(error: EngineError, input: &Input, definition: &Definition) -> Error 
         }
         _ => error,
     }
+}
+
+/// The lines of a vertex, or of what uses it: a source has none of its own.
+fn lines_of(definition: &Definition, vertex: &Digest) -> Option<(usize, RangeInclusive<u32>)> {
+    let uses = |user: &&Arc<Vertex>| user.inputs.iter().any(|input| input.vertex == *vertex);
+    definition.lines(vertex).or_else(|| {
+        let mut users = definition.vertices().iter().filter(uses);
+        users.find_map(|user| definition.lines(&user.digest))
+    })
 }
 
 /// Passes an engine's events on.

@@ -1,13 +1,17 @@
 //! Questions about a Dockerfile that are answered without a build.
 
-use gantry_dockerfile::{CheckReport, ErrorKind, Images, Outline, Targets, check, convert, outline, targets};
-use gantry_llb::protojson;
-use gantry_oci::Platform;
+use std::sync::Arc;
 
-use crate::context::{self, Input};
+use gantry_dockerfile::{CheckReport, ErrorKind, Images, Outline, Targets, check, convert, outline, targets};
+use gantry_engine::Solver;
+use gantry_llb::{Progress, ProgressEvent, protojson};
+use gantry_oci::Platform;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::{self, Client, Input};
 use crate::error::{Error, of_dockerfile};
 use crate::gantry::Gantry;
-use crate::plan::{MAX_ROUNDS, answered, learn, options};
+use crate::plan::{MAX_ROUNDS, Sources, answered, learn, options};
 use crate::request::BuildRequest;
 
 /// A question.
@@ -38,32 +42,40 @@ pub enum Answer {
 
 /// Answers a question about the Dockerfile of a build, for the first of its platforms. Base images are resolved; nothing
 /// is fetched of them but metadata.
-pub async fn call(gantry: &Gantry, request: &BuildRequest, question: Question) -> Result<Answer, Error> {
-    let input = context::read(request)?;
+pub async fn call(
+    gantry: &Gantry,
+    request: &BuildRequest,
+    question: Question,
+    cancel: CancellationToken,
+) -> Result<Answer, Error> {
+    let client = tokio::task::block_in_place(|| Client::prepare(gantry, request))?;
+    let solver = Solver::new(gantry.engine.clone(), client.job(request, Arc::new(Silent), cancel));
+    let input = context::read(&client, &solver, request).await?;
+    let sources = Sources { images: &gantry.registry, client: &client, solver: &solver };
     let platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
     let options = options(&input, request, &platform);
-    let (text, images) = (input.text.as_bytes(), &gantry.registry);
+    let text = input.text.as_bytes();
     match question {
         Question::Targets => {
             targets(text).map(Answer::Targets).map_err(|error| of_dockerfile(error, &input.name, &input.text))
         }
         Question::Outline => {
-            let outline = answered(images, &input, |known| outline(text, &options, known)).await?;
+            let outline = answered(sources, &input, |known| outline(text, &options, known)).await?;
             Ok(Answer::Outline(outline))
         }
         Question::Graph => {
-            let converted = answered(images, &input, |known| convert(text, &options, known)).await?;
+            let converted = answered(sources, &input, |known| convert(text, &options, known)).await?;
             Ok(Answer::Graph(protojson::definition(&converted.definition)))
         }
         Question::Check => {
             let check = |known: &Images| check(text, &options, known);
-            Ok(Answer::Check(checked(gantry, &input, check).await))
+            Ok(Answer::Check(checked(sources, &input, check).await))
         }
     }
 }
 
 /// A check is answered whatever happens: an image that cannot be resolved is one of the things that it found.
-async fn checked(gantry: &Gantry, input: &Input, check: impl Fn(&Images) -> CheckReport) -> CheckReport {
+async fn checked(sources: Sources<'_>, input: &Input, check: impl Fn(&Images) -> CheckReport) -> CheckReport {
     let mut known = Images::default();
     let mut report = check(&known);
     for _ in 0..MAX_ROUNDS {
@@ -71,7 +83,7 @@ async fn checked(gantry: &Gantry, input: &Input, check: impl Fn(&Images) -> Chec
         if wanted.is_empty() {
             break;
         }
-        if let Err(error) = learn(&gantry.registry, input, wanted, &mut known).await {
+        if let Err(error) = learn(sources, input, wanted, &mut known).await {
             let lines = error.excerpt.map_or(1..=1, |excerpt| excerpt.lines);
             let message = std::iter::once(error.message).chain(error.causes).collect::<Vec<_>>().join(": ");
             let kind = ErrorKind::Semantics;
@@ -81,4 +93,11 @@ async fn checked(gantry: &Gantry, input: &Input, check: impl Fn(&Images) -> Chec
         report = check(&known);
     }
     report
+}
+
+/// The answer is all that is shown: not how a context was fetched that is elsewhere.
+struct Silent;
+
+impl Progress for Silent {
+    fn event(&self, _: ProgressEvent) {}
 }

@@ -1,16 +1,57 @@
-//! The user's files: the Dockerfile and what the context leaves out.
+//! What a build reads: its context, further contexts by name, the Dockerfile.
+//!
+//! First [`Client::prepare`] finds out what each of them is, without the network; then [`read`] fetches what is elsewhere, with
+//! the solver that builds afterwards, so that nothing is fetched twice.
 
-use std::fs;
-use std::io::{ErrorKind, Read};
-use std::path::{Path, PathBuf};
+mod client;
+mod local;
+mod remote;
 
-use gantry_llb::pattern::read_ignore_file;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use crate::error::{Class, Error};
-use crate::request::{BuildRequest, Dockerfile};
+use gantry_dockerfile::{NamedContext, RemoteContext};
+use gantry_engine::Solver;
+use gantry_oci::{Digest, Reference};
 
-/// A larger Dockerfile is a mistake.
-const MAX_DOCKERFILE: u64 = 16 << 20;
+use crate::error::Error;
+use crate::request::BuildRequest;
+
+pub(crate) use client::Client;
+use client::Main;
+
+/// The build context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContextSource {
+    /// A directory.
+    Directory(PathBuf),
+    /// The address of a repository, of an archive, or of a Dockerfile.
+    Remote(String),
+    /// An archive, or a Dockerfile, on standard input.
+    Stdin,
+}
+
+/// A further context, which takes the place of a stage or an image of its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedSource {
+    /// A directory.
+    Directory(PathBuf),
+    /// The address of a repository or of a file.
+    Remote(String),
+    /// An image in a registry.
+    Image(Reference),
+    /// Nothing.
+    Scratch,
+    /// An image in an OCI layout.
+    Layout {
+        /// The layout.
+        directory: PathBuf,
+        /// The image's tag; without tag and digest, it is `latest`, or the only one.
+        tag: Option<String>,
+        /// The image's digest, which decides.
+        digest: Option<Digest>,
+    },
+}
 
 /// What a build starts from.
 #[derive(Debug, Clone)]
@@ -19,120 +60,38 @@ pub(crate) struct Input {
     pub(crate) name: String,
     /// Its text.
     pub(crate) text: String,
-    /// The context's directory.
-    pub(crate) context: PathBuf,
-    /// The patterns of its ignore file.
+    /// The context, if it is not a directory.
+    pub(crate) context: Option<RemoteContext>,
+    /// The context, if it is a directory of the user's.
+    pub(crate) directory: Option<PathBuf>,
+    /// Further contexts by name.
+    pub(crate) contexts: BTreeMap<String, NamedContext>,
+    /// The patterns of the context's ignore file.
     pub(crate) exclude: Vec<String>,
 }
 
-/// Reads the Dockerfile and the ignore file that belongs to it.
-pub(crate) fn read(request: &BuildRequest) -> Result<Input, Error> {
-    let context = &request.context;
-    // A link to a directory is as good as the directory, but must not be copied as a link.
-    let real = fs::canonicalize(context).map_err(|error| Error::io("read the context", context, &error))?;
-    if !real.is_dir() {
-        return Err(Error::new(
-            Class::Usage,
-            format!("the context `{}` is not a directory", context.display()),
-        ));
-    }
-    let (path, text) = match &request.dockerfile {
-        Dockerfile::Text(text) => (None, text.clone()),
-        Dockerfile::File(path) => (Some(path.clone()), read_text(path)?),
-        Dockerfile::InContext => {
-            let path = find(context)?;
-            let text = read_text(&path)?;
-            (Some(path), text)
+/// Reads the Dockerfile, and the ignore file that belongs to it.
+pub(crate) async fn read(client: &Client, solver: &Solver, request: &BuildRequest) -> Result<Input, Error> {
+    let contexts = client.contexts.clone();
+    match &client.main {
+        Main::Directory(directory) => {
+            let read = match remote::dockerfile_address(request)? {
+                None => local::read(directory, &request.dockerfile)?,
+                Some(address) => remote::read_beside(directory, &address, solver).await?,
+            };
+            let real = local::real(directory)?;
+            let (name, text, exclude) = (read.name, read.text, read.exclude);
+            Ok(Input { name, text, context: None, directory: Some(real), contexts, exclude })
         }
-    };
-    let exclude = ignore_patterns(context, path.as_deref())?;
-    let name = path.map_or_else(|| "(standard input)".to_owned(), |path| shown(context, &path));
-    Ok(Input { name, text, context: real, exclude })
-}
-
-/// Dockerfiles in the context are known by their name in it, all others by the path that was given.
-fn shown(context: &Path, path: &Path) -> String {
-    path.strip_prefix(context).unwrap_or(path).display().to_string()
-}
-
-fn find(context: &Path) -> Result<PathBuf, Error> {
-    let names = ["Dockerfile", "dockerfile"];
-    let found = names.iter().map(|name| context.join(name)).find(|path| path.exists());
-    found.ok_or_else(|| {
-        Error::new(Class::NotFound, format!("there is no `Dockerfile` in `{}`", context.display()))
-            .hint("name it with --file if it is somewhere else")
-    })
-}
-
-fn read_text(path: &Path) -> Result<String, Error> {
-    let read = fs::File::open(path).and_then(|file| {
-        let mut bytes = Vec::new();
-        file.take(MAX_DOCKERFILE + 1).read_to_end(&mut bytes).map(|_| bytes)
-    });
-    let bytes = read.map_err(|error| Error::io("read the Dockerfile", path, &error))?;
-    if bytes.len() as u64 > MAX_DOCKERFILE {
-        let message =
-            format!("`{}` is larger than {} MiB: it is no Dockerfile", path.display(), MAX_DOCKERFILE >> 20);
-        return Err(Error::new(Class::Usage, message));
-    }
-    String::from_utf8(bytes)
-        .map_err(|_| Error::new(Class::Usage, format!("`{}` is not text in UTF-8", path.display())))
-}
-
-/// The patterns of `NAME.dockerignore` beside the Dockerfile, else of `.dockerignore` in the context.
-fn ignore_patterns(context: &Path, dockerfile: Option<&Path>) -> Result<Vec<String>, Error> {
-    let specific = dockerfile.map(|path| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".dockerignore");
-        PathBuf::from(name)
-    });
-    for path in specific.into_iter().chain([context.join(".dockerignore")]) {
-        let text = match fs::read(&path) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
-            Err(error) => return Err(Error::io("read the ignore file", &path, &error)),
-        };
-        return read_ignore_file(&text)
-            .map_err(|error| Error::new(Class::Usage, format!("`{}`: {error}", path.display())));
-    }
-    Ok(Vec::new())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::request::CacheUse;
-
-    #[test]
-    fn the_specific_ignore_file_wins() {
-        let directory = tempfile::tempdir().unwrap();
-        let context = directory.path();
-        fs::write(context.join("dockerfile"), "FROM scratch\n").unwrap();
-        fs::write(context.join("other"), "FROM scratch AS o\n").unwrap();
-        fs::write(context.join(".dockerignore"), "a\n").unwrap();
-        fs::write(context.join("other.dockerignore"), "b\n").unwrap();
-        let mut request = BuildRequest {
-            context: context.to_owned(),
-            dockerfile: Dockerfile::InContext,
-            target: None,
-            platforms: Vec::new(),
-            build_args: Default::default(),
-            labels: Default::default(),
-            tags: Vec::new(),
-            outputs: Vec::new(),
-            annotations: Vec::new(),
-            terms: Default::default(),
-            attestations: Default::default(),
-            cache: CacheUse::Use,
-            pull: false,
-            verify: Default::default(),
-        };
-        let input = read(&request).unwrap();
-        assert_eq!((input.name.as_str(), input.exclude), ("dockerfile", vec!["a".to_owned()]));
-        request.dockerfile = Dockerfile::File(context.join("other"));
-        let input = read(&request).unwrap();
-        assert_eq!((input.text.as_str(), input.exclude), ("FROM scratch AS o\n", vec!["b".to_owned()]));
-        request.dockerfile = Dockerfile::File(context.join("none"));
-        assert_eq!(read(&request).unwrap_err().class, Class::NotFound);
+        // Nothing but a Dockerfile was given: the context is empty.
+        Main::Text(text) => Ok(Input {
+            name: local::STDIN.to_owned(),
+            text: text.clone(),
+            context: None,
+            directory: None,
+            contexts,
+            exclude: Vec::new(),
+        }),
+        Main::Remote(remote) => remote::read(remote.clone(), request, solver, contexts).await,
     }
 }

@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 
 use gantry_dockerfile as dockerfile;
-use gantry_engine::{EngineError, Fault};
+use gantry_engine::{EngineError, Fault, FetchErrorKind};
 use gantry_oci::{ImageError, ImageErrorKind};
 use gantry_registry::RegistryError;
 use gantry_store::StoreError;
@@ -163,7 +163,17 @@ impl From<EngineError> for Error {
             Fault::Sandbox(gantry_sandbox::Error::NotPermitted { .. }) => Class::Denied,
             Fault::Store(_) | Fault::Graph(_) | Fault::Io { .. } => Class::Internal,
             Fault::Unsupported(_) | Fault::Pattern { .. } => Class::Usage,
-            Fault::BaseLayer { .. } => Class::Verification,
+            Fault::BaseLayer { .. } | Fault::OtherContent { .. } => Class::Verification,
+            Fault::BadSource(_)
+            | Fault::MissingSecret(_)
+            | Fault::MissingAgent(_)
+            | Fault::NotEntitled(_) => Class::Usage,
+            Fault::NotInRepository { .. } => Class::NotFound,
+            Fault::Fetch(error) => match error.kind {
+                FetchErrorKind::NotFound => Class::NotFound,
+                FetchErrorKind::Denied => Class::Denied,
+                FetchErrorKind::Unavailable => Class::Build,
+            },
             _ => Class::Build,
         };
         let mut plain = Self::new(class, fault.to_string()).with_causes(fault);
@@ -192,6 +202,32 @@ impl From<EngineError> for Error {
                 plain.hints.push(hint.clone());
             }
             Fault::Sandbox(error) => plain.hints.extend(hint_for_program(error).map(str::to_owned)),
+            Fault::MissingSecret(id) => {
+                plain
+                    .hints
+                    .push(format!("give it with `--secret id={id},src=FILE` or `--secret id={id},env=NAME`"));
+            }
+            Fault::MissingAgent(id) => {
+                plain.hints.push(format!("give it with `--ssh {id}`, or `--ssh {id}=SOCKET_OR_KEY`"));
+            }
+            Fault::NotEntitled(entitlement) => {
+                plain.hints.push(format!("if you trust this step with that, say `--allow {entitlement}`"));
+            }
+            Fault::Git { tail, action, .. } => {
+                // One line is the reason itself.
+                plain.tail = Some(tail.trim_end().to_owned()).filter(|tail| tail.lines().count() > 1);
+                if *action == "look up a ref in" {
+                    plain.hints.push(
+                        "check the address, and that the repository can be reached from here".to_owned(),
+                    );
+                }
+            }
+            Fault::OtherContent { .. } => {
+                plain.hints.push(
+                    "what is there now is not what was meant: find out why before changing the checksum"
+                        .to_owned(),
+                );
+            }
             Fault::NoSuchUser { .. } => {
                 plain.hints.push("add it to the image first, or give a number instead of a name".to_owned());
             }

@@ -1,14 +1,16 @@
 //! The surroundings of a command: the store, the registries, the sandbox.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gantry_engine::Engine;
+use gantry_engine::{Engine, Network};
 use gantry_registry::Registry;
 use gantry_sandbox::Sandbox;
 use gantry_store::Store;
 
+use crate::downloads::Downloads;
 use crate::error::Error;
 use crate::publish::Terms;
 use crate::registries::{Registries, RegistrySettings};
@@ -25,13 +27,22 @@ pub struct Settings {
 }
 
 /// Opened surroundings. One per command.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Gantry {
     pub(crate) engine: Engine,
     pub(crate) registry: Registry,
     pub(crate) registries: Registries,
+    pub(crate) downloads: Arc<Downloads>,
+    /// The environment that helpers run in: `git`, `ssh-agent`, commands that sign.
     pub(crate) environment: Vec<(OsString, OsString)>,
     terms: Terms,
+}
+
+impl fmt::Debug for Gantry {
+    /// Without the environment: secrets stand there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gantry").field("engine", &self.engine).finish_non_exhaustive()
+    }
 }
 
 impl Gantry {
@@ -41,8 +52,10 @@ impl Gantry {
         let environment = settings.registries.environment.clone();
         let registries = Registries::new(settings.registries);
         let registry = registries.client.clone();
-        let engine = Engine::new(store, Arc::new(registry.clone()), Sandbox::default());
-        Ok(Self { engine, registry, registries, environment, terms: settings.terms })
+        let downloads = Arc::new(Downloads::default());
+        let network = Network { fetch: Arc::clone(&downloads) as _, git_environment: environment.clone() };
+        let engine = Engine::new(store, Arc::new(registry.clone()), Sandbox::default()).with_network(network);
+        Ok(Self { engine, registry, registries, downloads, environment, terms: settings.terms })
     }
 
     /// A client that knows no token and no connection yet.

@@ -5,6 +5,7 @@
 //! repeats that for what was built before. `verify` proves that an image is what it says it is, wherever it is, and what a
 //! build starts from and makes. Nothing here prints: events go to an [`Events`] of the caller's.
 
+mod agents;
 mod annotation;
 mod assemble;
 mod attestations;
@@ -12,10 +13,12 @@ mod build;
 mod call;
 mod context;
 mod copy;
+mod downloads;
 mod error;
 mod events;
 mod gantry;
 mod image;
+mod layout_source;
 mod login;
 mod output;
 mod plan;
@@ -31,6 +34,7 @@ mod whole_file;
 pub use annotation::{Annotation, AnnotationLevel};
 pub use build::build;
 pub use call::{Answer, Question, call};
+pub use context::{ContextSource, NamedSource};
 pub use copy::{Attached, CopyReport, CopyRequest, CopyState, PlatformForm, Platforms, copy};
 pub use error::{Class, Error, Excerpt};
 pub use events::{Event, Events};
@@ -38,7 +42,11 @@ pub use gantry::{Gantry, Settings};
 pub use gantry_attest::options::{
     OptionError as AttestationError, Options as AttestationOptions, Place as AttestationPlace, parse_bool,
 };
-pub use gantry_dockerfile::{CheckReport, Error as DockerfileError, Outline, OutlineSecret, Targets};
+pub use gantry_dockerfile::{
+    CheckReport, Error as DockerfileError, Outline, OutlineSecret, RunOptions, Targets, Ulimit,
+};
+pub use gantry_engine::{Entitlement, Secret as StepSecret, SecretSource, Secrets};
+pub use gantry_llb::pb::NetMode as NetworkMode;
 // What settings and results of this crate's own are made of.
 pub use gantry_registry::{
     Connection, CredentialSource, Explained, Explanation, HostPattern, HostRule, HostSettings, Identity,
@@ -54,7 +62,7 @@ pub use login::{LoggedIn, known_user, login, logout, registry_of, still_logged_i
 pub use publish::{Expectation, Expected, TagPolicy, Terms};
 pub use registries::{Registries, RegistrySettings};
 pub use report::{BuildReport, LayerReport, PlatformReport};
-pub use request::{BuildRequest, CacheUse, Destination, Dockerfile, Naming, Output};
+pub use request::{BuildRequest, CacheUse, Destination, Dockerfile, FileTimes, Naming, Output, StepOptions};
 pub use results::{PublishRequest, forget, publish, results, unfinished};
 pub use vendor::{
     Lock, LockError, VendorImage, VendorMode, VendorReport, VendorRequest, VendorResult, VendorState,

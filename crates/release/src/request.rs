@@ -1,12 +1,15 @@
 //! What a build is asked to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use gantry_attest::options::Options as AttestationOptions;
+use gantry_dockerfile::RunOptions;
+use gantry_engine::{Entitlement, Secrets};
 use gantry_oci::{Platform, Reference};
 
 use crate::annotation::Annotation;
+use crate::context::{ContextSource, NamedSource};
 use crate::publish::Terms;
 use crate::verify::VerifyPolicy;
 
@@ -14,7 +17,9 @@ use crate::verify::VerifyPolicy;
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
     /// The build context.
-    pub context: PathBuf,
+    pub context: ContextSource,
+    /// `--build-context`, by normalised name.
+    pub contexts: BTreeMap<String, NamedSource>,
     /// Where the Dockerfile is.
     pub dockerfile: Dockerfile,
     /// The stage to build; the last one if none is named.
@@ -39,8 +44,35 @@ pub struct BuildRequest {
     pub cache: CacheUse,
     /// Whether `FROM` always asks the registry (`--pull`). Tags are always resolved there; see `Registry`.
     pub pull: bool,
+    /// What steps are given, and what they may do.
+    pub steps: StepOptions,
+    /// The times of files in the layers that the build adds.
+    pub times: FileTimes,
     /// How bases and the result are verified.
     pub verify: VerifyPolicy,
+}
+
+/// The times of files in the layers that a build adds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FileTimes {
+    /// As they are.
+    #[default]
+    Kept,
+    /// No later than `SOURCE_DATE_EPOCH`, if that is given (`rewrite-timestamp=true`).
+    UntilEpoch,
+}
+
+/// What steps are given, and what they may do.
+#[derive(Debug, Clone, Default)]
+pub struct StepOptions {
+    /// `--network`, `--add-host`, `--shm-size`, `--ulimit`, `--cgroup-parent`.
+    pub run: RunOptions,
+    /// `--secret`.
+    pub secrets: Secrets,
+    /// `--ssh`, by id: one agent's socket, or keys.
+    pub ssh: BTreeMap<String, Vec<PathBuf>>,
+    /// `--allow`.
+    pub allow: BTreeSet<Entitlement>,
 }
 
 /// Where a Dockerfile comes from.
@@ -48,17 +80,19 @@ pub struct BuildRequest {
 pub enum Dockerfile {
     /// `Dockerfile`, or `dockerfile`, in the context.
     InContext,
-    /// This file.
+    /// This file: of this machine, unless the context is somewhere else; or of a web server, if it is an address.
     File(PathBuf),
     /// This text, read from standard input.
     Text(String),
 }
 
 /// Whether results of earlier builds may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CacheUse {
     /// Yes.
     Use,
+    /// Yes, but not those of these stages (`--no-cache-filter`).
+    IgnoreStages(Vec<String>),
     /// No: every step runs (`--no-cache`). Its results are kept for later builds all the same.
     Ignore,
 }

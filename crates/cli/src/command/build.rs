@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use gantry_oci::Platform;
 use gantry_release::{
-    BuildReport, BuildRequest, CacheUse, Class, Dockerfile, Error, Gantry, Naming, Output, VerifyMode,
-    VerifyPolicy, build, check_writable,
+    BuildReport, BuildRequest, Class, Dockerfile, Error, Gantry, Naming, Output, VerifyMode, VerifyPolicy,
+    build, check_writable,
 };
 
 use super::call;
@@ -18,7 +18,7 @@ use crate::args::{Build, Global, ProgressMode, VerifyLevel};
 use crate::failure::usage;
 use crate::progress::{self, Display};
 use crate::signals::Signals;
-use crate::{annotation_spec, attest_spec, config, exit, metadata, output_spec, terms};
+use crate::{annotation_spec, attest_spec, build_flags, config, exit, metadata, output_spec, terms};
 
 /// The reproducible-builds convention.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -79,7 +79,8 @@ fn request(global: &Global, args: &Build) -> Result<BuildRequest, Error> {
         outputs.push(Output::Keep(Vec::new(), Naming::AsGiven));
     }
     Ok(BuildRequest {
-        context: context(&args.context)?,
+        context: build_flags::main_context(&args.context),
+        contexts: build_flags::named_contexts(&args.build_context)?,
         dockerfile: dockerfile(args.file.as_deref())?,
         target: args.target.clone(),
         platforms: args.platform.iter().map(|text| platform(text)).collect::<Result<_, _>>()?,
@@ -90,9 +91,11 @@ fn request(global: &Global, args: &Build) -> Result<BuildRequest, Error> {
         annotations,
         terms: terms::terms(&args.terms)?,
         attestations: attest_spec::options(args)?,
-        cache: if args.no_cache { CacheUse::Ignore } else { CacheUse::Use },
+        cache: build_flags::cache(args)?,
         pull: args.pull,
         verify: VerifyPolicy { mode: verify_mode(args.verify), rules: config::verify_rules(global)? },
+        steps: build_flags::steps(args)?,
+        times: output_spec::file_times(&args.output)?,
     })
 }
 
@@ -102,15 +105,6 @@ fn verify_mode(level: VerifyLevel) -> VerifyMode {
         VerifyLevel::Report => VerifyMode::Report,
         VerifyLevel::Enforce => VerifyMode::Enforce,
     }
-}
-
-fn context(text: &str) -> Result<PathBuf, Error> {
-    let is_remote = text == "-" || text.contains("://") || text.starts_with("git@");
-    if is_remote && !Path::new(text).exists() {
-        return Err(usage(format!("the context `{text}` is not a directory"))
-            .hint("gantry builds from local directories; fetch or unpack it first"));
-    }
-    Ok(PathBuf::from(text))
 }
 
 fn dockerfile(file: Option<&str>) -> Result<Dockerfile, Error> {

@@ -15,6 +15,7 @@ use gantry_release::{
 use self::table::Table;
 use crate::args::{Build, Global};
 use crate::failure::usage;
+use crate::signals::Signals;
 use crate::{config, exit};
 
 /// What was asked for.
@@ -72,7 +73,11 @@ pub(super) async fn run(
     asked: Asked,
 ) -> Result<ExitCode, Error> {
     let gantry = Gantry::open(config::settings(global)?)?;
-    let answer = call(&gantry, request, asked.question).await?;
+    let signals = Signals::watch()?;
+    let answer = match call(&gantry, request, asked.question, signals.cancel.clone()).await {
+        Ok(answer) => answer,
+        Err(error) => return signals.received().map_or(Err(error), |signal| Ok(exit::of_signal(signal))),
+    };
     let file = path(args, request);
     let text = match (&answer, asked.format) {
         (Answer::Check(report), Format::Json) => json(&report.to_json()),

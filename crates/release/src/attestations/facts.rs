@@ -46,7 +46,7 @@ pub(super) fn provenance(
         },
         dependencies: found.dependencies.into_iter().collect(),
         network: found.network,
-        vcs: repository::describe(&facts.input.context),
+        vcs: facts.input.directory.as_deref().map(repository::describe).unwrap_or_default(),
         reproducible: options.reproducible,
         times,
         details: details(facts.definition, report),

@@ -1,0 +1,189 @@
+//! What the user's machine gives to a build: directories, layouts, standard input, secrets, agents.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gantry_dockerfile::{GitOptions, NamedContext, RemoteContext};
+use gantry_engine::Job;
+use gantry_llb::Progress;
+use gantry_oci::{ImagePort, Reference};
+use gantry_store::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::local::{self, MAX_DOCKERFILE};
+use super::{ContextSource, NamedSource};
+use crate::agents::Agents;
+use crate::error::{Class, Error};
+use crate::gantry::Gantry;
+use crate::layout_source::LayoutImages;
+use crate::request::{BuildRequest, Dockerfile};
+
+/// The name by which the graph knows the build context.
+const CONTEXT: &str = "context";
+/// The name under which standard input is offered.
+const STDIN: &str = "stdin";
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+
+/// What the build context is.
+#[derive(Debug)]
+pub(super) enum Main {
+    /// This directory, as the user gave it.
+    Directory(PathBuf),
+    /// Something that is fetched.
+    Remote(RemoteContext),
+    /// Nothing; this is the Dockerfile.
+    Text(String),
+}
+
+/// What the user's machine gives to one build.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(super) main: Main,
+    pub(super) contexts: BTreeMap<String, NamedContext>,
+    directories: BTreeMap<String, PathBuf>,
+    layouts: BTreeMap<String, Arc<LayoutImages>>,
+    agents: Agents,
+    /// Kept for as long as the build runs.
+    temporary: Vec<TempDir>,
+}
+
+impl Client {
+    /// Looks at everything that the request names, and starts the agents that it needs. Blocks.
+    pub(crate) fn prepare(gantry: &Gantry, request: &BuildRequest) -> Result<Self, Error> {
+        let steps = &request.steps;
+        let mut client = Self {
+            main: Main::Text(String::new()),
+            contexts: BTreeMap::new(),
+            directories: BTreeMap::new(),
+            layouts: BTreeMap::new(),
+            agents: Agents::start(gantry.store(), &steps.ssh, &gantry.environment)?,
+            temporary: Vec::new(),
+        };
+        client.main = match &request.context {
+            ContextSource::Directory(directory) => {
+                client.directories.insert(CONTEXT.to_owned(), local::real(directory)?);
+                Main::Directory(directory.clone())
+            }
+            ContextSource::Remote(address) => Main::Remote(remote(address, git_options(request))?),
+            ContextSource::Stdin => client.read_stdin(gantry, request)?,
+        };
+        if !client.directories.contains_key(CONTEXT) {
+            let nothing = gantry.store().temp_dir()?;
+            client.directories.insert(CONTEXT.to_owned(), nothing.path().to_owned());
+            client.temporary.push(nothing);
+        }
+        for (name, source) in &request.contexts {
+            let context = client.named(name, source)?;
+            client.contexts.insert(name.clone(), context);
+        }
+        Ok(client)
+    }
+
+    /// A job for this build.
+    pub(crate) fn job(
+        &self,
+        request: &BuildRequest,
+        progress: Arc<dyn Progress>,
+        cancel: CancellationToken,
+    ) -> Job {
+        let port = |layout: &Arc<LayoutImages>| Arc::clone(layout) as Arc<dyn ImagePort>;
+        Job {
+            directories: self.directories.clone(),
+            layouts: self.layouts.iter().map(|(name, layout)| (name.clone(), port(layout))).collect(),
+            secrets: request.steps.secrets.clone(),
+            agents: self.agents.sockets.clone(),
+            entitlements: request.steps.allow.clone(),
+            ..Job::new(progress, cancel)
+        }
+    }
+
+    /// The images of a layout that a context names.
+    pub(crate) fn layout(&self, name: &str) -> Option<&LayoutImages> {
+        self.layouts.get(name).map(AsRef::as_ref)
+    }
+
+    /// Takes standard input over, which may be an archive larger than memory, and finds out what it is.
+    fn read_stdin(&mut self, gantry: &Gantry, request: &BuildRequest) -> Result<Main, Error> {
+        if matches!(request.dockerfile, Dockerfile::Text(_)) {
+            let message = "both the context and the Dockerfile are to come from standard input";
+            return Err(Error::new(Class::Usage, message));
+        }
+        let directory = gantry.store().temp_dir()?;
+        let path = directory.path().join(STDIN);
+        let failed = |error: io::Error| {
+            Error::new(Class::Internal, format!("cannot take over standard input: {error}"))
+        };
+        File::create(&path)
+            .and_then(|mut file| io::copy(&mut io::stdin().lock(), &mut file))
+            .map_err(failed)?;
+        let mut file = File::open(&path).map_err(failed)?;
+        self.temporary.push(directory);
+        if gantry_layer::is_archive(file.try_clone().map_err(failed)?) {
+            let address = gantry.downloads.offer(STDIN, path);
+            return Ok(Main::Remote(remote(&address, GitOptions::default())?));
+        }
+        let mut bytes = Vec::new();
+        io::Seek::rewind(&mut file).map_err(failed)?;
+        file.take(MAX_DOCKERFILE + 1).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(Main::Text(local::text(bytes, local::STDIN)?))
+    }
+
+    fn named(&mut self, name: &str, source: &NamedSource) -> Result<NamedContext, Error> {
+        let of_context = |mut error: Error| {
+            error.message = format!("--build-context {name}: {}", error.message);
+            error
+        };
+        Ok(match source {
+            NamedSource::Directory(directory) => {
+                let directory = local::real(directory).map_err(of_context)?;
+                let exclude = local::ignore_patterns(&directory, None).map_err(of_context)?;
+                self.directories.insert(name.to_owned(), directory);
+                NamedContext::Local { shared_key: format!("context:{name}-"), exclude }
+            }
+            NamedSource::Remote(address) => {
+                NamedContext::Remote(remote(address, GitOptions::default()).map_err(of_context)?)
+            }
+            NamedSource::Image(reference) => NamedContext::Image(reference.clone()),
+            NamedSource::Scratch => NamedContext::Scratch,
+            NamedSource::Layout { directory, tag, digest } => {
+                let layout = LayoutImages::open(directory).map_err(of_context)?;
+                let digest = match digest {
+                    Some(digest) => *digest,
+                    None => layout.tagged(tag.as_deref()).map_err(of_context)?,
+                };
+                let reference: Reference = format!("{name}@{digest}")
+                    .parse()
+                    .map_err(|error| Error::new(Class::Usage, format!("--build-context {name}: {error}")))?;
+                self.layouts.insert(name.to_owned(), Arc::new(layout));
+                NamedContext::Layout { store: name.to_owned(), reference }
+            }
+        })
+    }
+}
+
+fn remote(address: &str, options: GitOptions) -> Result<RemoteContext, Error> {
+    let parsed = RemoteContext::parse(address, options);
+    let parsed =
+        parsed.map_err(|error| Error::new(Class::Usage, format!("the context `{address}`: {error}")))?;
+    parsed.ok_or_else(|| {
+        Error::new(Class::Usage, format!("the context `{address}` is neither a directory nor an address"))
+            .hint("addresses are those of git repositories and of files on web servers")
+    })
+}
+
+/// How the main context is checked out.
+fn git_options(request: &BuildRequest) -> GitOptions {
+    let argument = |name: &str| request.build_args.get(name).map(String::as_str);
+    GitOptions {
+        keep_git_dir: match argument(KEEP_GIT_DIR) {
+            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Some(true),
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Some(false),
+            _ => None,
+        },
+        commit_times: argument(EPOCH).is_some_and(|value| !value.is_empty()),
+    }
+}

@@ -1,0 +1,257 @@
+//! Files of web servers, for ADD and contexts, and what the user gave on standard input, served as if it were one.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use gantry_engine::{FetchError, FetchErrorKind, FetchPort, FetchRequest, Fetched, Version};
+use gantry_oci::BoxFuture;
+use gantry_registry::machine_tls;
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_DISPOSITION, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, LAST_MODIFIED,
+};
+use reqwest::{Client, Response, StatusCode, Url, redirect};
+
+/// As other clients of the web have it.
+const MAX_REDIRECTS: usize = 10;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// A server that sends nothing for so long sends nothing any more.
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
+/// Tries, as long as nothing of the file has arrived.
+const MAX_TRIES: u32 = 4;
+/// Before the second try; doubled for each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(300);
+const USER_AGENT: &str = concat!("gantry/", env!("CARGO_PKG_VERSION"));
+/// Where BuildKit's clients say that standard input is.
+const UPLOADS: &str = "http://buildkit-session/";
+
+/// A web client. Makes its connections when the first file is wanted.
+#[derive(Debug, Default)]
+pub(crate) struct Downloads {
+    client: OnceLock<Client>,
+    uploads: Mutex<BTreeMap<String, PathBuf>>,
+}
+
+impl Downloads {
+    /// Serves a file of this machine under the address that is returned.
+    pub(crate) fn offer(&self, name: &str, path: PathBuf) -> String {
+        let url = format!("{UPLOADS}{name}");
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner).insert(url.clone(), path);
+        url
+    }
+
+    fn upload(&self, url: &str) -> Option<PathBuf> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner).get(url).cloned()
+    }
+
+    fn client(&self) -> Result<&Client, FetchError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let failed =
+            |error: &dyn std::fmt::Display| unavailable(format!("cannot set up the web client: {error}"));
+        let tls = machine_tls().map_err(|error| failed(&error))?;
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .user_agent(USER_AGENT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .redirect(redirect::Policy::custom(follow))
+            .build()
+            .map_err(|error| failed(&error))?;
+        Ok(self.client.get_or_init(|| client))
+    }
+}
+
+/// A redirect goes to the web and nowhere else. What was for the first host alone, the client leaves behind.
+fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    if attempt.previous().len() > MAX_REDIRECTS {
+        return attempt.error(format!("more than {MAX_REDIRECTS} redirects"));
+    }
+    match attempt.url().scheme() {
+        "http" | "https" => attempt.follow(),
+        _ => attempt.stop(),
+    }
+}
+
+impl FetchPort for Downloads {
+    fn fetch<'a>(
+        &'a self,
+        request: &'a FetchRequest,
+        sink: &'a mut (dyn Write + Send),
+    ) -> BoxFuture<'a, Result<Fetched, FetchError>> {
+        Box::pin(async move {
+            if let Some(path) = self.upload(&request.url) {
+                return copy(path, sink);
+            }
+            let shown = shown(&request.url);
+            let mut response = self.ask(request, &shown).await?;
+            if response.status() == StatusCode::NOT_MODIFIED {
+                return Ok(Fetched::Unchanged);
+            }
+            let version = version(response.headers());
+            let name = file_name(response.headers());
+            loop {
+                let part = response.chunk().await.map_err(|error| broken(&shown, &error))?;
+                let Some(part) = part else { return Ok(Fetched::File { version, name }) };
+                sink.write_all(&part)
+                    .map_err(|error| unavailable(format!("cannot write what `{shown}` sends: {error}")))?;
+            }
+        })
+    }
+}
+
+impl Downloads {
+    /// Asks until there is an answer that means something.
+    async fn ask(&self, request: &FetchRequest, shown: &str) -> Result<Response, FetchError> {
+        let client = self.client()?;
+        let url = Url::parse(&request.url)
+            .map_err(|error| unavailable(format!("`{shown}` is not an address: {error}")))?;
+        let headers = headers(request)?;
+        let mut pause = FIRST_PAUSE;
+        let mut attempt = 1;
+        loop {
+            let answer = client.get(url.clone()).headers(headers.clone()).send().await;
+            let fault = match answer {
+                Ok(response) if response.status().is_success() => return Ok(response),
+                Ok(response) if response.status() == StatusCode::NOT_MODIFIED => return Ok(response),
+                Ok(response) if response.status().is_redirection() => {
+                    let message =
+                        format!("cannot fetch `{shown}`: it redirects to an address that is not the web's");
+                    return Err(unavailable(message));
+                }
+                Ok(response) => refused(shown, response.status()),
+                Err(error) if error.is_redirect() => return Err(broken(shown, &error)),
+                Err(error) => broken(shown, &error),
+            };
+            if attempt == MAX_TRIES || fault.kind != FetchErrorKind::Unavailable {
+                return Err(fault);
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+            attempt += 1;
+        }
+    }
+}
+
+fn copy(path: PathBuf, sink: &mut (dyn Write + Send)) -> Result<Fetched, FetchError> {
+    let copied =
+        File::open(&path).and_then(|mut file| tokio::task::block_in_place(|| io::copy(&mut file, sink)));
+    copied.map_err(|error| unavailable(format!("cannot read what was given on standard input: {error}")))?;
+    Ok(Fetched::File { version: Version::default(), name: None })
+}
+
+fn headers(request: &FetchRequest) -> Result<HeaderMap, FetchError> {
+    let bad =
+        |name: &str| unavailable(format!("the header `{name}` cannot be sent: it is not one line of text"));
+    let mut headers = HeaderMap::new();
+    for (name, value) in &request.headers {
+        let parsed = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value).ok());
+        let (parsed, value) = parsed.ok_or_else(|| bad(name))?;
+        headers.insert(parsed, value);
+    }
+    if let Some(secret) = &request.authorization {
+        let value = HeaderValue::from_bytes(secret.reveal().trim_ascii_end());
+        let mut value = value.map_err(|_| bad("authorization"))?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    let Some(known) = &request.known else { return Ok(headers) };
+    if let Some(etag) = known.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok()) {
+        headers.insert(IF_NONE_MATCH, etag);
+    }
+    if let Some(modified) = known.modified {
+        let value = HeaderValue::from_str(&httpdate::fmt_http_date(modified));
+        headers.insert(IF_MODIFIED_SINCE, value.expect("a date is plain text"));
+    }
+    Ok(headers)
+}
+
+fn version(headers: &HeaderMap) -> Version {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    Version {
+        etag: text(ETAG).map(str::to_owned),
+        modified: text(LAST_MODIFIED).and_then(|text| httpdate::parse_http_date(text).ok()),
+    }
+}
+
+/// The plain `filename` of `Content-Disposition` (RFC 6266).
+fn file_name(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(CONTENT_DISPOSITION)?.to_str().ok()?;
+    let field = text.split(';').map(str::trim).find_map(|field| {
+        let (name, value) = field.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("filename").then_some(value.trim())
+    })?;
+    let name = field.strip_prefix('"').and_then(|field| field.strip_suffix('"')).unwrap_or(field);
+    Some(name.replace("\\\"", "\"")).filter(|name| !name.is_empty())
+}
+
+fn unavailable(message: String) -> FetchError {
+    FetchError { kind: FetchErrorKind::Unavailable, message }
+}
+
+fn refused(shown: &str, status: StatusCode) -> FetchError {
+    let kind = match status {
+        StatusCode::NOT_FOUND | StatusCode::GONE => FetchErrorKind::NotFound,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FetchErrorKind::Denied,
+        status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+            FetchErrorKind::Unavailable
+        }
+        // Another try would get the same answer.
+        _ => FetchErrorKind::NotFound,
+    };
+    FetchError { kind, message: format!("cannot fetch `{shown}`: the server answers {status}") }
+}
+
+fn broken(shown: &str, error: &reqwest::Error) -> FetchError {
+    let mut message = format!("cannot fetch `{shown}`");
+    // The outermost error only repeats the address.
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        message.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    unavailable(message)
+}
+
+/// The address without what could be secret in it: a password, or the signature in a query.
+fn shown(url: &str) -> String {
+    let Ok(mut parsed) = Url::parse(url) else { return url.to_owned() };
+    let hidden = parsed.password().is_some() || !parsed.username().is_empty();
+    if hidden {
+        let _ = parsed.set_password(None).and_then(|()| parsed.set_username("xxxxx"));
+    }
+    if parsed.query().is_some() {
+        parsed.set_query(Some("…"));
+    }
+    parsed.to_string().replace("%E2%80%A6", "…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_shown_without_secrets() {
+        assert_eq!(shown("https://u:pw@h.test/a?sig=secret"), "https://xxxxx@h.test/a?…");
+        assert_eq!(shown("https://h.test/a"), "https://h.test/a");
+        assert_eq!(shown("nonsense"), "nonsense");
+    }
+
+    #[test]
+    fn names_of_dispositions() {
+        for (text, expected) in [
+            ("attachment; filename=\"a b.txt\"", Some("a b.txt")),
+            ("attachment; FileName = x", Some("x")),
+            ("attachment", None),
+            ("attachment; filename=", None),
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_DISPOSITION, HeaderValue::from_str(text).unwrap())]);
+            assert_eq!(file_name(&headers).as_deref(), expected, "{text}");
+        }
+    }
+}
