@@ -1,0 +1,2 @@
+FROM scratch
+ADD --checksum=md5:1 https://h.invalid/x /

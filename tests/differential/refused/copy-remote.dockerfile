@@ -1,0 +1,2 @@
+FROM scratch
+COPY http://h.invalid/x /

@@ -1,0 +1,1 @@
+FROM h.invalid/none:1

@@ -1,0 +1,2 @@
+FROM scratch
+RUN --mount=source=none,target=/a true
