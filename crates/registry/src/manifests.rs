@@ -3,7 +3,9 @@
 //! Whatever digest a registry claims is compared with the bytes; bytes go through untouched in both directions.
 
 use gantry_oci::{Descriptor, Digest, Reference, media_type};
-use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use hyper::header::{
+    ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH,
+};
 use hyper::{Method, StatusCode};
 
 use crate::error::During;
@@ -27,6 +29,8 @@ pub struct Resolved {
 }
 
 /// What a tag has to be for it to be written (RFC 9110, section 13). Few registries look; those that do not, write.
+///
+/// A registry's entity tags are its own: the one that it gives for a tag is sent back, and none is made up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precondition {
     /// Anything.
@@ -37,15 +41,11 @@ pub enum Precondition {
     Still(Digest),
 }
 
-impl Precondition {
-    fn header(self) -> Option<(HeaderName, HeaderValue)> {
-        let value = |text: String| HeaderValue::from_str(&text).expect("digests are ASCII");
-        match self {
-            Self::None => None,
-            Self::Absent => Some((IF_NONE_MATCH, HeaderValue::from_static("*"))),
-            Self::Still(digest) => Some((IF_MATCH, value(format!("\"{digest}\"")))),
-        }
-    }
+/// What a look at a reference finds.
+struct Seen {
+    descriptor: Descriptor,
+    /// The registry's name for this state, if it gives one.
+    etag: Option<HeaderValue>,
 }
 
 impl Registry {
@@ -75,7 +75,7 @@ impl Registry {
         bytes: &[u8],
     ) -> Result<Digest, RegistryError> {
         let digest = Digest::of(bytes);
-        self.write(repository, &digest.to_string(), (media_type, bytes), Precondition::None)
+        self.write(repository, &digest.to_string(), (media_type, bytes), None)
             .await
             .during(|| format!("pushing manifest {digest} to {}", repository.name()))
     }
@@ -93,7 +93,7 @@ impl Registry {
     /// Writes a manifest or index under the reference's tag if the tag is what it has to be.
     ///
     /// # Errors
-    /// [`Fault::Answer`] with status 412 if the registry looked and found it otherwise.
+    /// [`Fault::Answer`] with status 412 if it is something else: the registry said so, or a look just before.
     pub async fn push_tag_if(
         &self,
         target: &Reference,
@@ -102,7 +102,8 @@ impl Registry {
     ) -> Result<Digest, RegistryError> {
         let pushed = async {
             let tag = target.tag().ok_or_else(|| Fault::Protocol("the reference has no tag".to_owned()))?;
-            self.write(target, tag, (media_type, bytes), precondition).await
+            let condition = self.condition(target, bytes, precondition).await?;
+            self.write(target, tag, (media_type, bytes), condition).await
         };
         pushed.await.during(|| format!("pushing {target}"))
     }
@@ -126,6 +127,10 @@ impl Registry {
     }
 
     pub(crate) async fn look(&self, reference: &Reference) -> Result<Option<Descriptor>, Fault> {
+        Ok(self.see(reference).await?.map(|seen| seen.descriptor))
+    }
+
+    async fn see(&self, reference: &Reference) -> Result<Option<Seen>, Fault> {
         let access = self.pulling(reference)?;
         let mut request = Request::new(Method::HEAD, access.endpoint.url(&path(reference)), &access);
         request.headers.insert(ACCEPT, accept());
@@ -135,6 +140,8 @@ impl Registry {
             StatusCode::NOT_FOUND => return Ok(None),
             // Some registries say this of what does not exist; reading tells the difference.
             StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED => {
+                // It holds a slot. If all slots waited for another one, none would ever come.
+                drop(response);
                 return self.look_closely(reference).await;
             }
             _ => return Err(response.into_fault().await),
@@ -149,13 +156,17 @@ impl Registry {
         if let Some(wanted) = reference.digest().filter(|wanted| **wanted != digest) {
             return Err(Fault::Corrupt(format!("the registry has digest {digest} under {wanted}")));
         }
-        Ok(Some(Descriptor::new(announced_type(&response), digest, size)))
+        let etag = response.headers.get(ETAG).cloned();
+        Ok(Some(Seen { descriptor: Descriptor::new(announced_type(&response), digest, size), etag }))
     }
 
     /// The same by reading it.
-    async fn look_closely(&self, reference: &Reference) -> Result<Option<Descriptor>, Fault> {
+    async fn look_closely(&self, reference: &Reference) -> Result<Option<Seen>, Fault> {
         match self.read(reference).await {
-            Ok(resolved) => Ok(Some(Descriptor::of(resolved.media_type, &resolved.bytes))),
+            Ok(resolved) => {
+                let descriptor = Descriptor::of(resolved.media_type, &resolved.bytes);
+                Ok(Some(Seen { descriptor, etag: None }))
+            }
             Err(Fault::Answer(Answer { status: 404, .. })) => Ok(None),
             Err(fault) => Err(fault),
         }
@@ -174,12 +185,39 @@ impl Registry {
         may_be_immutable && matches!(self.look(target).await, Ok(Some(found)) if found.digest == *digest)
     }
 
+    /// The header that makes a registry look before it writes these bytes under a tag. None if there is nothing to look
+    /// for, or nothing that the registry would know it by.
+    async fn condition(
+        &self,
+        target: &Reference,
+        bytes: &[u8],
+        precondition: Precondition,
+    ) -> Result<Option<(HeaderName, HeaderValue)>, Fault> {
+        let still = match precondition {
+            Precondition::None => return Ok(None),
+            Precondition::Absent => return Ok(Some((IF_NONE_MATCH, HeaderValue::from_static("*")))),
+            Precondition::Still(digest) => digest,
+        };
+        // What is written there is what counts, not what a mirror serves.
+        self.pushing(target)?;
+        match self.see(target).await? {
+            Some(seen) if seen.descriptor.digest == still => {
+                // A weak one matches nothing (RFC 9110, section 13.1.1).
+                let strong = seen.etag.filter(|etag| !etag.as_bytes().starts_with(b"W/"));
+                Ok(strong.map(|etag| (IF_MATCH, etag)))
+            }
+            Some(seen) if seen.descriptor.digest == Digest::of(bytes) => Ok(None),
+            Some(seen) => Err(moved(format!("it points at {}", seen.descriptor.digest))),
+            None => Err(moved("it does not exist".to_owned())),
+        }
+    }
+
     async fn write(
         &self,
         repository: &Reference,
         name: &str,
         document: (&str, &[u8]),
-        precondition: Precondition,
+        condition: Option<(HeaderName, HeaderValue)>,
     ) -> Result<Digest, Fault> {
         let (media_type, bytes) = document;
         let access = self.pushing(repository)?;
@@ -189,7 +227,7 @@ impl Registry {
             .parse()
             .map_err(|_| Fault::Protocol("the media type cannot stand in a header".to_owned()))?;
         request.headers.insert(CONTENT_TYPE, media_type);
-        request.headers.extend(precondition.header());
+        request.headers.extend(condition);
         request.body = Body::Bytes(bytes.to_vec().into());
         let response = self.send(request).await?;
         let digest = Digest::of(bytes);
@@ -207,6 +245,12 @@ impl Registry {
         }
         Ok(digest)
     }
+}
+
+/// What a registry says that looks itself.
+fn moved(detail: String) -> Fault {
+    let status = StatusCode::PRECONDITION_FAILED;
+    Fault::Answer(Answer { status: status.as_u16(), reason: "Precondition Failed", detail })
 }
 
 /// Reads an answer's document and compares it with the digest that was asked for.

@@ -306,3 +306,15 @@ async fn a_registry_that_cannot_go_on_where_it_broke_off_sends_all_of_it() {
     registry.on_request(move |_| faults.pop());
     assert!(fetch(&registry, &Descriptor::of("x", &bytes)).await.unwrap() == bytes);
 }
+
+#[tokio::test]
+async fn many_looks_at_what_is_forbidden_do_not_wait_for_each_other() {
+    let registry = FakeRegistry::start();
+    registry.set_quirks(&[gantry_testkit::Quirk::ForbiddenHead]);
+    let (client, names) = (client(), (0..12).map(|number| registry.reference(&format!("app:{number}"))));
+    let names: Vec<_> = names.collect();
+    let looks = futures_util::future::join_all(names.iter().map(|name| client.head(name)));
+    // Each needs a second request while its first answer is still there: all slots once waited for one another.
+    let found = tokio::time::timeout(std::time::Duration::from_secs(30), looks).await.unwrap();
+    assert!(found.into_iter().all(|found| found.unwrap().is_none()));
+}

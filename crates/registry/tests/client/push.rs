@@ -240,24 +240,51 @@ async fn a_blob_is_mounted_without_its_bytes_or_not_at_all() {
 #[tokio::test]
 async fn a_tag_is_written_on_conditions() {
     let index = br#"{"schemaVersion":2,"manifests":[]}"#;
-    let before = Digest::of("before");
-    for (precondition, headers) in [
-        (Precondition::None, [None, None]),
-        (Precondition::Absent, [None, Some("*".to_owned())]),
-        (Precondition::Still(before), [Some(format!("\"{before}\"")), None]),
+    let old = br#"{"schemaVersion":2,"manifests":[],"annotations":{"old":"1"}}"#;
+    let before = Digest::of(old);
+    let strong = "\"a name of the registry's own\"";
+    for (etag, precondition, headers) in [
+        (None, Precondition::None, [None, None]),
+        (None, Precondition::Absent, [None, Some("*".to_owned())]),
+        (Some(strong), Precondition::Still(before), [Some(strong.to_owned()), None]),
+        (Some("W/\"weak\""), Precondition::Still(before), [None, None]),
+        (None, Precondition::Still(before), [None, None]),
+        // Our own first try, whose answer was lost.
+        (Some(strong), Precondition::Still(Digest::of("long gone")), [None, None]),
     ] {
         let registry = FakeRegistry::start();
+        let there: &[u8] =
+            if precondition == Precondition::Still(Digest::of("long gone")) { index } else { old };
+        registry.put_manifest("app", Some("1"), media_type::INDEX, there);
         registry.on_request(move |seen| {
+            if seen.method != "PUT" {
+                return etag.map(|etag| Fault::Headers(vec![("etag".to_owned(), etag.to_owned())]));
+            }
             let found = ["if-match", "if-none-match"]
                 .map(|name| seen.headers.get(name).map(|value| value.to_str().unwrap().to_owned()));
-            (seen.method == "PUT").then(|| assert_eq!(found, headers));
-            None
+            (found != headers).then(|| Fault::status(412))
         });
         let tag = registry.reference("app:1");
         client().push_tag_if(&tag, (media_type::INDEX, index), precondition).await.unwrap();
-        assert!(registry.manifest("app", "1").is_some());
+        assert_eq!(registry.manifest("app", "1").unwrap().2, index[..], "{precondition:?}");
     }
+}
+
+#[tokio::test]
+async fn a_tag_that_is_something_else_is_not_written() {
+    let index = br#"{"schemaVersion":2,"manifests":[]}"#;
     let registry = FakeRegistry::start();
+    let still = Precondition::Still(Digest::of("before"));
+    for (there, message) in [(false, "it does not exist"), (true, "it points at sha256:")] {
+        if there {
+            registry.put_manifest("app", Some("1"), media_type::INDEX, b"{}");
+        }
+        let tag = registry.reference("app:1");
+        let refused = client().push_tag_if(&tag, (media_type::INDEX, index), still).await.unwrap_err();
+        let text = refused.to_string();
+        assert!(text.contains("412 Precondition Failed") && text.contains(message), "{text}");
+    }
+    assert_eq!(registry.logged("PUT", "/manifests/"), []);
     registry.on_request(|_| Some(Fault::status(412)));
     let tag = registry.reference("app:1");
     let refused = client().push_tag_if(&tag, (media_type::INDEX, index), Precondition::Absent).await;
