@@ -103,8 +103,8 @@ impl CredentialError {
             Self::Helper { name, .. } => format!(
                 "install `docker-credential-{name}` in a directory of PATH, or remove it from docker's configuration file"
             ),
-            Self::Command { .. } => "run it by hand: the registry's host on standard input, \
-                 {\"Username\": …, \"Secret\": …} on standard output"
+            Self::Command { .. } => "run it by hand: the registry's host (for Docker Hub \
+                 https://index.docker.io/v1/) on standard input, {\"Username\": …, \"Secret\": …} on standard output"
                 .to_owned(),
         };
         vec![hint]
@@ -130,6 +130,15 @@ pub struct Anonymous;
 impl Credentials for Anonymous {
     fn find<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Credential, CredentialError>> {
         Box::pin(async { Ok(Credential::Anonymous) })
+    }
+}
+
+/// Whether a key is for a repository: it names the host, or the host and leading components of the repository's path.
+fn is_for(key: &str, host: &str, repository: &str) -> bool {
+    let Some(rest) = key.strip_prefix(host) else { return false };
+    match rest.strip_prefix('/') {
+        Some(leading) => crate::endpoint::strip(repository, leading).is_some(),
+        None => rest.is_empty(),
     }
 }
 

@@ -13,7 +13,7 @@
 //! ca = "ca.pem"                             # or a list; relative to this file
 //! client-cert = "me.pem"
 //! client-key = "me.key"
-//! credentials = ["my-vault", "registry"]    # answers as docker's credential helpers do
+//! credentials = ["my-vault", "registry"]    # is asked and answers as docker's credential helpers; for this host or path
 //! ```
 //!
 //! `[verify]` and `[publish]` are drawn in files of these names beside this one, `[vendor]` at its command, which reads it.
@@ -103,28 +103,31 @@ impl File {
     pub(super) fn registries(&self, path: &Path) -> Registries {
         let base = path.parent().unwrap_or(Path::new(""));
         let mut registries = Registries { rules: Vec::new(), credentials: Vec::new() };
-        for (name, host) in &self.registries {
-            let (server, rest) = name.split_at(name.find('/').unwrap_or(name.len()));
-            let server = canonical_host(server);
+        let entries = self.registries.iter().map(|(name, host)| (canonical_prefix(name), name, host));
+        let mut entries: Vec<_> = entries.collect();
+        entries.sort_by_key(|(prefix, ..)| std::cmp::Reverse(prefix.len()));
+        for (prefix, name, host) in entries {
             registries.rules.push(HostRule {
-                pattern: HostPattern::Prefix(format!("{server}{}", rest.trim_end_matches('/'))),
+                pattern: HostPattern::Prefix(prefix.clone()),
                 origin: Origin::new(path.display(), format!("[registries.\"{name}\"]")),
                 settings: host.settings(base),
             });
             if !host.credentials.is_empty() {
                 registries.credentials.push(CredentialSource::Command {
-                    host: server.to_owned(),
+                    prefix,
                     command: host.credentials.clone(),
                     origin: path.display().to_string(),
                 });
             }
         }
-        registries.rules.sort_by_key(|rule| match &rule.pattern {
-            HostPattern::Prefix(prefix) => std::cmp::Reverse(prefix.len()),
-            _ => std::cmp::Reverse(0),
-        });
         registries
     }
+}
+
+/// A table's name with the host as references name it, and without a slash at its end.
+fn canonical_prefix(name: &str) -> String {
+    let (server, path) = name.split_at(name.find('/').unwrap_or(name.len()));
+    format!("{}{}", canonical_host(server), path.trim_end_matches('/'))
 }
 
 impl Host {
@@ -228,6 +231,7 @@ mod tests {
             credentials = ["vault", "r"]
             [registries."r.test:5000/team"]
             mirrors = []
+            credentials = ["team's"]
         "#;
         let found = parse(text, Path::new("/etc/gantry/config.toml")).unwrap();
         let found = found.registries(Path::new("/etc/gantry/config.toml"));
@@ -247,7 +251,12 @@ mod tests {
         let pair = connection.client.as_ref().unwrap();
         assert_eq!(pair.certificate, PathBuf::from("/etc/gantry/me.pem"));
         assert_eq!(pair.key, PathBuf::from("/keys/me.key"));
-        assert_eq!(found.credentials.len(), 1);
+        let prefixes = found.credentials.iter().map(|source| match source {
+            CredentialSource::Command { prefix, .. } => prefix.as_str(),
+            other => panic!("{other:?}"),
+        });
+        let prefixes: Vec<_> = prefixes.collect();
+        assert_eq!(prefixes, ["r.test:5000/team", "r.test:5000"], "a path comes before its host");
     }
 
     #[test]

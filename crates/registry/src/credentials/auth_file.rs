@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::Deserialize;
 
-use super::Credential;
+use super::{Credential, is_for};
 use crate::Secret;
 
 /// Names of Docker Hub that stand in such files.
@@ -97,23 +97,22 @@ fn longest<'a, T>(
     host: &str,
     repository: &str,
 ) -> Option<(&'a str, &'a T)> {
-    let name = format!("{host}/{repository}");
-    let fits =
-        |key: &str| name.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     entries
         .iter()
         .map(|(key, entry)| (normal_key(key), key.as_str(), entry))
-        .filter(|(normal, ..)| fits(normal))
+        .filter(|(normal, ..)| is_for(normal, host, repository))
         .max_by_key(|(normal, ..)| normal.len())
         .map(|(_, key, entry)| (key, entry))
 }
 
 /// A key without scheme and API version; Docker Hub under one name.
+///
+/// A version stands right behind the host. Further back, `v1` and `v2` are names that people gave.
 pub(super) fn normal_key(key: &str) -> String {
     let key = key.strip_prefix("https://").or(key.strip_prefix("http://")).unwrap_or(key);
     let key = key.trim_end_matches('/');
-    let key = key.strip_suffix("/v1").or(key.strip_suffix("/v2")).unwrap_or(key);
     let (host, path) = key.split_at(key.find('/').unwrap_or(key.len()));
+    let path = if matches!(path, "/v1" | "/v2") { "" } else { path };
     let host = if DOCKER_HUB_ALIASES.contains(&host) { "docker.io" } else { host };
     format!("{host}{path}")
 }

@@ -10,16 +10,17 @@ use gantry_oci::BoxFuture;
 
 use super::auth_file::AuthFile;
 use super::helper::{Helper, Surroundings, TIMEOUT};
-use super::{Credential, CredentialError, Credentials, filed_as};
+use super::{Credential, CredentialError, Credentials, filed_as, is_for};
 use crate::Secret;
 
 /// One place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CredentialSource {
-    /// A command that knows one host's credentials: gets the host on standard input, answers as docker's helpers do.
+    /// A command that knows the credentials for one host or a part of it: gets on standard input what docker's helpers
+    /// get (the host; for Docker Hub `https://index.docker.io/v1/`), and answers as they do.
     Command {
-        /// The registry's host.
-        host: String,
+        /// The registry's host, or the host and leading components of repositories' paths.
+        prefix: String,
         /// The program and its arguments.
         command: Vec<String>,
         /// The file that names it.
@@ -62,10 +63,12 @@ impl CredentialSources {
     pub async fn locate(&self, host: &str, repository: &str) -> Result<Option<Found>, CredentialError> {
         for source in &self.sources {
             let found = match source {
-                CredentialSource::Command { host: own, command, origin } => match own == host {
-                    true => self.run(command, origin, host).await?,
-                    false => None,
-                },
+                CredentialSource::Command { prefix, command, origin } => {
+                    match is_for(prefix, host, repository) {
+                        true => self.run(command, origin, host).await?,
+                        false => None,
+                    }
+                }
                 CredentialSource::Variable { name, json } => {
                     let failed = |reason| CredentialError::Variable { name: name.clone(), reason };
                     let file = AuthFile::parse(json.expose().as_bytes()).map_err(failed)?;

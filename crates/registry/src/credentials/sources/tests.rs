@@ -65,6 +65,8 @@ async fn the_longest_key_that_fits_wins() {
             "r.test/team": {"username": "team", "password": "2"},
             "https://r.test/team/app/": {"username": "app", "password": "3"},
             "old.test:5000": {"identitytoken": "idt"},
+            "api.test/team/v2": {"username": "two", "password": "4"},
+            "https://api.test/v2/": {"username": "api", "password": "5"},
             "raw.test": {"registrytoken": "raw"},
             "empty.test": {}
         }}"#,
@@ -79,6 +81,8 @@ async fn the_longest_key_that_fits_wins() {
         ("r.test", "team/application", password("team", "2")),
         ("r.test:5000", "team", Credential::Anonymous),
         ("old.test:5000", "x", identity),
+        ("api.test", "team/v2", password("two", "4")),
+        ("api.test", "team/app", password("api", "5")),
         ("raw.test", "x", Credential::RegistryToken(Secret::new("raw"))),
         ("empty.test", "x", Credential::Anonymous),
         ("r.test.evil.test", "team/app", Credential::Anonymous),
@@ -174,8 +178,18 @@ async fn the_first_source_that_has_an_entry_wins() {
     let program = second.0.path().join("docker-credential-print");
     let sources = vec![
         CredentialSource::Command {
-            host: "cmd.test".into(),
+            prefix: "cmd.test".into(),
             command: vec![program.to_str().unwrap().into(), "a b".into()],
+            origin: "gantry.toml".into(),
+        },
+        CredentialSource::Command {
+            prefix: "part.test/team".into(),
+            command: vec![program.to_str().unwrap().into(), "team".into()],
+            origin: "gantry.toml".into(),
+        },
+        CredentialSource::Command {
+            prefix: "docker.io".into(),
+            command: vec![program.to_str().unwrap().into(), "hub".into()],
             origin: "gantry.toml".into(),
         },
         CredentialSource::Variable {
@@ -193,6 +207,18 @@ async fn the_first_source_that_has_an_entry_wins() {
             "cmd.test",
             "x",
             password("a b", "cmd.test"),
+            format!("command `{}` of gantry.toml", program.display()),
+        ),
+        (
+            "part.test",
+            "team/x",
+            password("team", "part.test"),
+            format!("command `{}` of gantry.toml", program.display()),
+        ),
+        (
+            "docker.io",
+            "library/x",
+            password("hub", "https://index.docker.io/v1/"),
             format!("command `{}` of gantry.toml", program.display()),
         ),
         (
@@ -219,6 +245,13 @@ async fn the_first_source_that_has_an_entry_wins() {
     }
     assert_eq!(credentials.locate("env.test", "teamwork").await.unwrap(), None);
     assert_eq!(credentials.locate("none.test", "x").await.unwrap(), None);
+    for other in ["other/x", "teamwork/x", ""] {
+        assert_eq!(
+            credentials.locate("part.test", other).await.unwrap(),
+            None,
+            "`{other}` is not the team's"
+        );
+    }
 }
 
 #[tokio::test]
@@ -231,7 +264,7 @@ async fn a_broken_variable_and_a_broken_command_are_named() {
         ),
         (
             CredentialSource::Command {
-                host: "r.test".into(),
+                prefix: "r.test".into(),
                 command: vec!["/absent/command".into()],
                 origin: "gantry.toml".into(),
             },
