@@ -21,7 +21,7 @@ use crate::{Answer, Fault, Registry};
 const LARGEST_CONFIG: u64 = 8 * 1024 * 1024;
 /// Indexes in indexes below the first. The specification allows any number; nobody uses more than one.
 const DEEPEST_NESTING: usize = 2;
-/// Manifests and indexes that are opened in search of a platform because their entries do not name one.
+/// Manifests and indexes that are opened, all told, in search of a platform because their entries do not name one.
 const MOST_OPENED: usize = 16;
 /// Remembered manifests in bytes: thousands of images.
 const MEMO_SIZE: usize = 16 * 1024 * 1024;
@@ -140,6 +140,7 @@ impl Registry {
     ) -> Result<(Descriptor, Platform), Fault> {
         let mut available = Vec::new();
         let mut level = vec![root];
+        let mut opened = 0;
         for _ in 0..=DEEPEST_NESTING {
             let mut best: Option<(u32, Descriptor, Platform)> = None;
             let mut nested = Vec::new();
@@ -151,7 +152,18 @@ impl Registry {
                     nested.push(entry);
                     continue;
                 }
-                let Some(platform) = self.platform(reference, &entry).await? else { continue };
+                let platform = match entry.platform.clone() {
+                    Some(platform) => platform,
+                    None if !media_type::is_manifest(&entry.media_type) => continue,
+                    None => {
+                        opened += 1;
+                        if opened > MOST_OPENED {
+                            continue;
+                        }
+                        let Some(platform) = self.platform(reference, &entry).await? else { continue };
+                        platform
+                    }
+                };
                 if let Some(rank) = wanted.accepts(&platform)
                     && best.as_ref().is_none_or(|(best, ..)| rank < *best)
                 {
@@ -163,7 +175,11 @@ impl Registry {
                 return Ok((entry, platform));
             }
             level = Vec::new();
-            for entry in nested.iter().take(MOST_OPENED) {
+            for entry in nested {
+                opened += 1;
+                if opened > MOST_OPENED {
+                    break;
+                }
                 let resolved = self.remembered(reference, &entry.digest).await?;
                 match Document::parse(&resolved.bytes, Some(&entry.media_type))? {
                     Document::Index(index) => level.push(index),
@@ -173,16 +189,23 @@ impl Registry {
                 }
             }
         }
-        Err(no_platform(wanted, available))
+        match opened > MOST_OPENED {
+            false => Err(no_platform(wanted, available)),
+            true => Err(Fault::Corrupt(format!(
+                "no {wanted} was found: more than {MOST_OPENED} entries of the index say nothing about their platforms"
+            ))),
+        }
     }
 
-    /// The platform of an index's entry. One that does not name it is opened.
+    /// The platform of an index's entry that does not name it. An artifact is for none.
     async fn platform(&self, reference: &Reference, entry: &Descriptor) -> Result<Option<Platform>, Fault> {
-        if entry.platform.is_some() || !media_type::is_manifest(&entry.media_type) {
-            return Ok(entry.platform.clone());
-        }
         let candidate = self.candidate(reference, entry).await?;
-        platform_of(&self.config(reference, &candidate.manifest).await?)
+        match &candidate.manifest.config.media_type[..] {
+            media_type::CONFIG | media_type::DOCKER_CONFIG => {
+                platform_of(&self.config(reference, &candidate.manifest).await?)
+            }
+            _ => Ok(None),
+        }
     }
 
     async fn candidate(&self, reference: &Reference, entry: &Descriptor) -> Result<Candidate, Fault> {

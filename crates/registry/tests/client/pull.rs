@@ -101,6 +101,36 @@ async fn attestations_are_passed_over_nested_indexes_are_searched_unnamed_platfo
 }
 
 #[tokio::test]
+async fn artifacts_beside_an_image_are_no_platform_and_only_so_many_entries_are_opened() {
+    let registry = FakeRegistry::start();
+    let built = image("linux/amd64");
+    built.push(&registry, "app", None);
+    let unnamed = |number: usize| {
+        let config = format!("no JSON {number}").into_bytes();
+        registry.put_blob("app", &config);
+        let config = Descriptor::of("application/vnd.test.config", &config);
+        let manifest = serde_json::to_vec(&gantry_oci::Manifest::new(config, vec![])).unwrap();
+        registry.put_manifest("app", None, media_type::MANIFEST, &manifest);
+        Descriptor::of(media_type::MANIFEST, &manifest)
+    };
+    let reference = registry.reference("app:1");
+    for artifacts in [1, 30] {
+        let mut entries: Vec<_> = (0..artifacts).map(unnamed).collect();
+        entries.push(built.descriptor());
+        let index = serde_json::to_vec(&Index::new(entries)).unwrap();
+        registry.put_manifest("app", Some("1"), media_type::INDEX, &index);
+        let before = registry.logged("GET", "/manifests/").len();
+        let resolved = ImagePort::resolve(&client(), &reference, &platform("linux/amd64")).await.unwrap();
+        assert_eq!(resolved.manifest.0, built.digest());
+        let opened = registry.logged("GET", "/manifests/").len() - before;
+        assert_eq!(opened, 2 + artifacts.min(16), "the index, the artifacts, the image");
+        let error = ImagePort::resolve(&client(), &reference, &platform("linux/arm64")).await.unwrap_err();
+        let words = if artifacts > 16 { "more than 16 entries" } else { "it has linux/amd64" };
+        assert!(error.message.contains(words), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn an_image_without_index_has_the_platform_of_its_config() {
     let registry = FakeRegistry::start();
     image("linux/arm64").push(&registry, "app", Some("1"));
