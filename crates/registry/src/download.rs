@@ -1,21 +1,19 @@
 //! Blobs on their way in: streamed, hashed as they pass, resumed where they broke off.
-//!
-//! A range needs no `If-Range`: the digest names the content, and one that changed nevertheless is found out at the end.
 
 mod hashing;
+mod pieces;
 
 use std::io::Write;
-use std::ops::ControlFlow;
 
-use bytes::Bytes;
 use gantry_oci::{Descriptor, Digest, Reference};
-use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, RANGE};
+use hyper::header::CONTENT_LENGTH;
 use hyper::{Method, StatusCode};
 
 use crate::error::During;
-use crate::http::{Access, Request, Response, is_worth_retrying};
-use crate::{Event, Fault, Registry, RegistryError};
+use crate::http::{Access, Request};
+use crate::{Fault, Registry, RegistryError};
 use hashing::Hashing;
+pub(crate) use pieces::{Pieces, Slot};
 
 /// What a registry says about a blob that it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,135 +87,19 @@ impl Registry {
         blob: &Descriptor,
         sink: &mut (dyn Write + Send),
     ) -> Result<(), Fault> {
-        let access = self.pulling(reference)?;
-        let mut transfer = Transfer { blob, sink, hashing: Hashing::of(blob.size), done: 0 };
-        let mut ranges = Ranges::Believed;
-        let mut budget = self.budget();
-        loop {
-            let mut request = Request::new(Method::GET, url(&access, reference, &blob.digest), &access);
-            if transfer.done > 0 && ranges == Ranges::Believed {
-                request.headers.insert(RANGE, range_from(transfer.done));
-            }
-            let response = self.send(request).await?;
-            if response.status == StatusCode::RANGE_NOT_SATISFIABLE && ranges == Ranges::Believed {
-                ranges = Ranges::Doubted;
-                continue;
-            }
-            let before = transfer.done;
-            let mirror = response.mirror.clone();
-            let fault = match transfer.receive(response).await {
-                Ok(()) => return transfer.verify().await,
-                // Nothing that it said is in the sink as long as it did not break off in the middle.
-                Err(fault)
-                    if (transfer.done == before || is_worth_retrying(&fault))
-                        && self.distrust(mirror.as_ref(), &fault) =>
-                {
-                    continue;
-                }
-                Err(fault) if is_worth_retrying(&fault) => fault,
-                Err(fault) => return Err(fault),
-            };
-            budget.progress(transfer.done - before);
-            let Some(delay) = budget.next_delay(None) else { return Err(fault) };
-            self.tell(|| Event::Waiting {
-                host: reference.host().to_owned(),
-                reason: fault.to_string(),
-                delay,
-            });
-            tokio::time::sleep(delay).await;
+        let mut pieces = Pieces::new(self, reference, blob, 0, Slot::Taken)?;
+        let mut hashing = Hashing::of(blob.size);
+        while let Some(piece) = pieces.next().await? {
+            hashing.update(piece.clone()).await;
+            sink.write_all(&piece).map_err(Fault::Sink)?;
+        }
+        match hashing.finish().await {
+            digest if digest == blob.digest => Ok(()),
+            digest => Err(Fault::Corrupt(format!("the content has digest {digest}"))),
         }
     }
 }
 
 fn url(access: &Access, repository: &Reference, digest: &Digest) -> url::Url {
     access.endpoint.url(&format!("{}/blobs/{digest}", repository.repository()))
-}
-
-fn range_from(start: u64) -> HeaderValue {
-    HeaderValue::from_str(&format!("bytes={start}-")).expect("digits are ASCII")
-}
-
-/// Whether a registry can be asked for the rest of a blob, or must send it from the start.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ranges {
-    Believed,
-    Doubted,
-}
-
-/// A blob in transit, over as many answers as it takes.
-struct Transfer<'a> {
-    blob: &'a Descriptor,
-    sink: &'a mut (dyn Write + Send),
-    hashing: Hashing,
-    done: u64,
-}
-
-impl Transfer<'_> {
-    /// Takes what one answer brings. `Ok` when the blob is complete.
-    async fn receive(&mut self, mut response: Response) -> Result<(), Fault> {
-        let mut skip = match self.start(&response) {
-            ControlFlow::Continue(skip) => skip,
-            ControlFlow::Break(Some(fault)) => return Err(fault),
-            ControlFlow::Break(None) => return Err(response.into_fault().await),
-        };
-        while let Some(chunk) = response.chunk().await? {
-            // A server without ranges sends all of it again.
-            let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
-            skip -= skipped as u64;
-            self.take(chunk.slice(skipped..)).await?;
-        }
-        if self.done < self.blob.size {
-            let host = crate::endpoint::authority(&response.url);
-            return Err(Fault::Broken {
-                host,
-                cause: format!("{} of {} bytes arrived", self.done, self.blob.size),
-            });
-        }
-        Ok(())
-    }
-
-    /// Checks status and headers: how many bytes of the answer are known already, or why it is of no use.
-    fn start(&self, response: &Response) -> ControlFlow<Option<Fault>, u64> {
-        let number = |text: &str| text.parse::<u64>().ok();
-        match response.status {
-            StatusCode::OK => match response.header(CONTENT_LENGTH).and_then(number) {
-                Some(length) if length != self.blob.size => ControlFlow::Break(Some(Fault::Corrupt(
-                    format!("the registry offers {length} bytes instead of {}", self.blob.size),
-                ))),
-                _ => ControlFlow::Continue(self.done),
-            },
-            StatusCode::PARTIAL_CONTENT => {
-                let expected =
-                    format!("bytes {}-{}/{}", self.done, self.blob.size.saturating_sub(1), self.blob.size);
-                match response.header(CONTENT_RANGE) {
-                    Some(range) if range.eq_ignore_ascii_case(&expected) => ControlFlow::Continue(0),
-                    range => ControlFlow::Break(Some(Fault::Protocol(format!(
-                        "the registry sent range `{}` instead of `{expected}`",
-                        range.unwrap_or_default()
-                    )))),
-                }
-            }
-            _ => ControlFlow::Break(None),
-        }
-    }
-
-    async fn take(&mut self, bytes: Bytes) -> Result<(), Fault> {
-        self.done += bytes.len() as u64;
-        if self.done > self.blob.size {
-            return Err(Fault::Corrupt(format!(
-                "the registry sent more than the {} bytes promised",
-                self.blob.size
-            )));
-        }
-        self.hashing.update(bytes.clone()).await;
-        self.sink.write_all(&bytes).map_err(Fault::Sink)
-    }
-
-    async fn verify(self) -> Result<(), Fault> {
-        let digest = self.hashing.finish().await;
-        match digest == self.blob.digest {
-            true => Ok(()),
-            false => Err(Fault::Corrupt(format!("the content has digest {digest}"))),
-        }
-    }
 }

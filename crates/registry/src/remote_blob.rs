@@ -9,15 +9,12 @@ use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, Bytes};
 use gantry_oci::{BlobSource, Descriptor, Digest, Hasher, Reference};
-use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, RANGE};
-use hyper::{Method, StatusCode};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::endpoint::authority;
+use crate::download::{Pieces, Slot};
 use crate::error::During;
-use crate::http::{Request, is_worth_retrying};
-use crate::{Event, Fault, Registry, RegistryError};
+use crate::{Fault, Registry, RegistryError};
 
 /// Pieces of the size of a network read between download and upload: all the memory that a blob takes on its way.
 const PIECES_AHEAD: usize = 16;
@@ -103,89 +100,18 @@ impl BlobSource for RemoteBlob {
 }
 
 impl RemoteBlob {
-    /// Sends everything from `position` on, over as many answers as it takes. Ends early when nobody listens.
-    async fn download(&self, mut position: u64, sink: &Sender) -> Result<(), Fault> {
-        let mut budget = self.registry.budget();
-        while position < self.blob.size {
-            let before = position;
-            let fault = match self.piece(&mut position, sink).await {
-                Ok(Flow::More) => continue,
-                Ok(Flow::Enough) => return Ok(()),
-                Err(fault) if is_worth_retrying(&fault) => fault,
-                Err(fault) => return Err(fault),
-            };
-            if position > before {
-                budget.progress(position - before);
+    /// Sends everything from `position` on. Ends early when nobody listens.
+    async fn download(&self, position: u64, sink: &Sender) -> Result<(), Fault> {
+        // The upload has a slot already. If this waited for another, uploads could hold all slots and wait for bytes.
+        let slot = Slot::NotTaken;
+        let mut pieces = Pieces::new(&self.registry, &self.repository, &self.blob, position, slot)?;
+        while let Some(piece) = pieces.next().await? {
+            if sink.send(Ok(piece)).await.is_err() {
+                break;
             }
-            let Some(delay) = budget.next_delay(None) else { return Err(fault) };
-            let (host, reason) = (self.repository.host().to_owned(), fault.to_string());
-            self.registry.tell(|| Event::Waiting { host, reason, delay });
-            tokio::time::sleep(delay).await;
         }
         Ok(())
     }
-
-    /// Sends what one answer brings.
-    async fn piece(&self, position: &mut u64, sink: &Sender) -> Result<Flow, Fault> {
-        let access = self.registry.pulling(&self.repository)?;
-        let path = format!("{}/blobs/{}", self.repository.repository(), self.blob.digest);
-        let mut request = Request::new(Method::GET, access.endpoint.url(&path), &access);
-        // The upload has a slot already. If this waited for another, uploads could hold all slots and wait for bytes.
-        request.takes_slot = false;
-        if *position > 0 {
-            let range = HeaderValue::from_str(&format!("bytes={position}-")).expect("digits are ASCII");
-            request.headers.insert(RANGE, range);
-        }
-        let mut response = self.registry.send(request).await?;
-        let number = |text: &str| text.parse::<u64>().ok();
-        let mut skip = match (response.status, response.header(CONTENT_RANGE)) {
-            (StatusCode::OK, _) => match response.header(CONTENT_LENGTH).and_then(number) {
-                Some(length) if length != self.blob.size => {
-                    let promised = self.blob.size;
-                    return Err(Fault::Corrupt(format!(
-                        "the registry offers {length} bytes instead of {promised}"
-                    )));
-                }
-                _ => *position,
-            },
-            (StatusCode::PARTIAL_CONTENT, Some(range))
-                if range.starts_with(&format!("bytes {position}-")) =>
-            {
-                0
-            }
-            (StatusCode::PARTIAL_CONTENT, _) => {
-                return Err(Fault::Protocol("the registry sent another range than was asked for".to_owned()));
-            }
-            _ => return Err(response.into_fault().await),
-        };
-        while let Some(mut piece) = response.chunk().await? {
-            // A server without ranges sends all of it again.
-            let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(piece.len());
-            skip -= skipped as u64;
-            piece.advance(skipped);
-            if piece.len() as u64 > self.blob.size - *position {
-                let promised = self.blob.size;
-                return Err(Fault::Corrupt(format!(
-                    "the registry sent more than the {promised} bytes promised"
-                )));
-            }
-            *position += piece.len() as u64;
-            if !piece.is_empty() && sink.send(Ok(piece)).await.is_err() {
-                return Ok(Flow::Enough);
-            }
-        }
-        if *position < self.blob.size {
-            let cause = format!("{position} of {} bytes arrived", self.blob.size);
-            return Err(Fault::Broken { host: authority(&response.url), cause });
-        }
-        Ok(Flow::More)
-    }
-}
-
-/// Whether whoever reads wants to go on.
-enum Flow {
-    More,
-    Enough,
 }
 
 /// Ends a download that nobody reads.

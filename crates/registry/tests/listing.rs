@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gantry_oci::{BlobSource, Descriptor, Digest, Index, Manifest, media_type};
-use gantry_registry::{Registry, RegistryConfig, RemoteBlob, RetryPolicy};
+use gantry_registry::{
+    Connection, HostPattern, HostRule, HostSettings, Hosts, Location, Mirror, Origin, Registry,
+    RegistryConfig, RemoteBlob, RetryPolicy, Rights,
+};
 use gantry_testkit::{FakeRegistry, Fault, ImageTarget};
 
 fn client() -> Registry {
@@ -263,4 +266,67 @@ async fn a_remote_blob_with_other_content_is_not_read_to_its_end() {
     }
     registry.on_request(|_| None);
     assert!(read(&blob, 0).await.unwrap() == content, "another opening gets what is right");
+}
+
+#[tokio::test]
+async fn a_remote_blob_is_read_like_any_other_whatever_stands_in_the_way() {
+    let content: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    let range = |value: &str| Fault::Answer {
+        status: 206,
+        headers: vec![("content-range".to_owned(), value.to_owned())],
+        body: vec![0; 10],
+    };
+    for (faults, outcome) in [
+        (vec![Fault::status(416)], None),
+        (vec![range("bytes 250000-250009/400000")], Some("instead of `bytes 250000-399999/400000`")),
+        (vec![range("bytes 250000-399999/400001")], Some("instead of `bytes 250000-399999/400000`")),
+    ] {
+        let registry = FakeRegistry::start();
+        let digest = registry.put_blob("team/app", &content);
+        let repository = registry.reference("team/app");
+        let blob = RemoteBlob::new(&client(), &repository, &Descriptor::new("", digest, 400_000));
+        let mut faults = [Fault::Truncate { after: 250_000 }].into_iter().chain(faults);
+        registry.on_request(move |_| faults.next());
+        match (read(&blob, 0).await, outcome) {
+            (Ok(found), None) => assert!(found == content),
+            (Err(error), Some(words)) => assert!(error.to_string().contains(words), "{error}"),
+            (found, _) => panic!("{:?} instead of {outcome:?}", found.map(|bytes| bytes.len())),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_mirror_that_cannot_serve_a_remote_blob_is_passed_over() {
+    let content = vec![1; 100_000];
+    let faults: [fn() -> Fault; 4] = [
+        || Fault::Body(vec![1; 5]),
+        || Fault::Truncate { after: 50_000 },
+        || Fault::status_with(206, "content-range", "bytes 1-2/3"),
+        || Fault::status(503),
+    ];
+    for fault in faults {
+        let (registry, mirror) = (FakeRegistry::start(), FakeRegistry::start());
+        let digest = registry.put_blob("app", &content);
+        mirror.put_blob("app", &content);
+        mirror.on_request(move |_| Some(fault()));
+        let location = Location::of_names(&format!("http://{}", mirror.host())).unwrap();
+        let mirrors = Some(vec![Mirror {
+            location,
+            rights: Rights::READ,
+            proxy: false,
+            connection: Connection::default(),
+        }]);
+        let rule = HostRule {
+            pattern: HostPattern::Prefix(registry.host()),
+            origin: Origin::new("test", ""),
+            settings: HostSettings { mirrors, ..HostSettings::default() },
+        };
+        let retry = RetryPolicy { first_delay: Duration::ZERO, ..RetryPolicy::default() };
+        let hosts = Arc::new(Hosts::new(vec![rule]));
+        let client = Registry::new(RegistryConfig { retry, hosts, ..RegistryConfig::default() });
+        let blob =
+            RemoteBlob::new(&client, &registry.reference("app"), &Descriptor::new("", digest, 100_000));
+        assert!(read(&blob, 0).await.unwrap() == content);
+        assert!(!mirror.log().is_empty());
+    }
 }
