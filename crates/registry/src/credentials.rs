@@ -7,6 +7,7 @@ mod auth_file;
 mod helper;
 mod sources;
 mod store;
+mod turns;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ use gantry_oci::BoxFuture;
 
 pub use sources::{CredentialSource, CredentialSources, Found};
 pub use store::{CredentialStore, Kept};
+pub(crate) use turns::LEAST_BETWEEN_RUNS;
 
 use crate::Secret;
 
@@ -112,6 +114,8 @@ impl CredentialError {
 }
 
 /// Finds credentials.
+///
+/// A client asks at most once per second for a repository, and again after each refusal.
 pub trait Credentials: Send + Sync {
     /// The credentials for a repository of a registry, as they are now.
     ///

@@ -125,6 +125,14 @@ impl<'a> Helper<'a> {
         }
     }
 
+    /// What is run to ask it.
+    pub(super) fn command_line(&self) -> Vec<String> {
+        match self.identity {
+            Identity::Named(name) => vec![format!("docker-credential-{name}"), "get".to_owned()],
+            Identity::Command { command, .. } => command.to_vec(),
+        }
+    }
+
     fn spawn(&self, action: &str) -> std::io::Result<Child> {
         let mut command = match self.identity {
             Identity::Named(name) => {

@@ -1,6 +1,7 @@
 //! Where credentials come from: several places, asked in their order each time; the first that has an entry wins.
 //!
-//! Files are read each time. They are small, and whoever rotates a mounted secret does not tell us.
+//! Files are read each time. They are small, and whoever rotates a mounted secret does not tell us. Programs are not run
+//! each time, see [`Turns`].
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -10,6 +11,7 @@ use gantry_oci::BoxFuture;
 
 use super::auth_file::AuthFile;
 use super::helper::{Helper, Surroundings, TIMEOUT};
+use super::turns::Turns;
 use super::{Credential, CredentialError, Credentials, filed_as, is_for};
 use crate::Secret;
 
@@ -46,26 +48,49 @@ pub struct Found {
     pub source: String,
 }
 
-/// All places in their order.
+/// All places in their order. Clones share what programs said a moment ago.
 #[derive(Debug, Clone)]
 pub struct CredentialSources {
     sources: Vec<CredentialSource>,
     surroundings: Surroundings,
+    turns: Turns,
+}
+
+/// Who asks.
+#[derive(Clone, Copy)]
+enum Asker {
+    /// A person's command, which wants to know what is true now.
+    Person,
+    /// A client, of which there may be many.
+    Client,
 }
 
 impl CredentialSources {
     /// These places. Helpers and commands run with this environment and no other.
     pub fn new(sources: Vec<CredentialSource>, environment: Vec<(OsString, OsString)>) -> Self {
-        Self { sources, surroundings: Surroundings { environment, timeout: TIMEOUT } }
+        Self {
+            sources,
+            surroundings: Surroundings { environment, timeout: TIMEOUT },
+            turns: Turns::default(),
+        }
     }
 
-    /// The credentials for a repository and where they are from; `None` if no place has any.
+    /// The credentials for a repository and where they are from, as they are now; `None` if no place has any.
     pub async fn locate(&self, host: &str, repository: &str) -> Result<Option<Found>, CredentialError> {
+        self.search(host, repository, Asker::Person).await
+    }
+
+    async fn search(
+        &self,
+        host: &str,
+        repository: &str,
+        asker: Asker,
+    ) -> Result<Option<Found>, CredentialError> {
         for source in &self.sources {
             let found = match source {
                 CredentialSource::Command { prefix, command, origin } => {
                     match is_for(prefix, host, repository) {
-                        true => self.run(command, origin, host).await?,
+                        true => self.run(command, origin, host, asker).await?,
                         false => None,
                     }
                 }
@@ -73,13 +98,13 @@ impl CredentialSources {
                     let failed = |reason| CredentialError::Variable { name: name.clone(), reason };
                     let file = AuthFile::parse(json.expose().as_bytes()).map_err(failed)?;
                     let place = format!("variable {name}");
-                    self.look(&file, (host, repository), &place, failed).await?
+                    self.look(&file, (host, repository, asker), &place, failed).await?
                 }
                 CredentialSource::File(path) => match read(path).await? {
                     Some(file) => {
                         let failed = |reason| CredentialError::File { path: path.clone(), reason };
                         let place = path.display().to_string();
-                        self.look(&file, (host, repository), &place, failed).await?
+                        self.look(&file, (host, repository, asker), &place, failed).await?
                     }
                     None => None,
                 },
@@ -96,8 +121,10 @@ impl CredentialSources {
         command: &[String],
         origin: &str,
         host: &str,
+        asker: Asker,
     ) -> Result<Option<Found>, CredentialError> {
-        let credential = Helper::command(command, origin, &self.surroundings).get(filed_as(host)).await?;
+        let helper = Helper::command(command, origin, &self.surroundings);
+        let credential = self.ask(&helper, host, asker).await?;
         let program = command.first().map_or("", String::as_str);
         let source = format!("command `{program}` of {origin}");
         Ok(credential.map(|credential| Found { credential, source }))
@@ -107,12 +134,12 @@ impl CredentialSources {
     async fn look(
         &self,
         file: &AuthFile,
-        (host, repository): (&str, &str),
+        (host, repository, asker): (&str, &str, Asker),
         place: &str,
         failed: impl FnOnce(String) -> CredentialError,
     ) -> Result<Option<Found>, CredentialError> {
         if let Some(name) = file.helper(host, repository) {
-            let credential = Helper::new(name, &self.surroundings)?.get(filed_as(host)).await?;
+            let credential = self.ask(&Helper::new(name, &self.surroundings)?, host, asker).await?;
             if let Some(credential) = credential {
                 let source = format!("helper `docker-credential-{name}` of {place}");
                 return Ok(Some(Found { credential, source }));
@@ -121,6 +148,18 @@ impl CredentialSources {
         let Some((key, credential)) = file.entry(host, repository) else { return Ok(None) };
         let source = format!("{place}, `auths` entry `{key}`");
         Ok(Some(Found { credential: credential.map_err(failed)?, source }))
+    }
+
+    async fn ask(
+        &self,
+        helper: &Helper<'_>,
+        host: &str,
+        asker: Asker,
+    ) -> Result<Option<Credential>, CredentialError> {
+        match asker {
+            Asker::Person => helper.get(filed_as(host)).await,
+            Asker::Client => self.turns.ask(helper, filed_as(host)).await,
+        }
     }
 }
 
@@ -131,7 +170,7 @@ impl Credentials for CredentialSources {
         repository: &'a str,
     ) -> BoxFuture<'a, Result<Credential, CredentialError>> {
         Box::pin(async move {
-            let found = self.locate(host, repository).await?;
+            let found = self.search(host, repository, Asker::Client).await?;
             Ok(found.map_or(Credential::Anonymous, |found| found.credential))
         })
     }

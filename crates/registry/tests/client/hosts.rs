@@ -416,6 +416,42 @@ async fn a_password_that_changes_in_its_file_is_picked_up() {
 }
 
 #[tokio::test]
+async fn a_password_that_a_program_changes_is_picked_up_by_all_clients() {
+    let directory = tempfile::tempdir().unwrap();
+    let (runs, secret) = (directory.path().join("runs"), directory.path().join("secret"));
+    let say = |password: &str| {
+        std::fs::write(&secret, format!("{{\"Username\":\"me\",\"Secret\":\"{password}\"}}")).unwrap();
+    };
+    let script = format!("cat >> {}; cat {}", runs.display(), secret.display());
+    let registry = FakeRegistry::with_access(Access::basic("me", "old"));
+    let names: Vec<_> = (0..8).map(|number| registry.reference(&format!("app{number}:1"))).collect();
+    for number in 0..8 {
+        ImageBuilder::new("linux/amd64").build().push(&registry, &format!("app{number}"), Some("1"));
+    }
+    let source = CredentialSource::Command {
+        prefix: registry.host(),
+        command: ["/bin/sh", "-c", &script].map(str::to_owned).into(),
+        origin: "test".to_owned(),
+    };
+    let credentials =
+        Arc::new(CredentialSources::new(vec![source], vec![("PATH".into(), "/bin:/usr/bin".into())]));
+    let first = Registry::new(RegistryConfig { credentials, ..config() });
+    let second = first.afresh();
+    let start = std::time::Instant::now();
+    for password in ["old", "new"] {
+        say(password);
+        registry.set_access(Access::basic("me", password));
+        let all =
+            [&first, &second].into_iter().flat_map(|client| names.iter().map(|name| client.resolve(name)));
+        for resolved in futures_util::future::join_all(all).await {
+            resolved.unwrap();
+        }
+    }
+    let runs = std::fs::read_to_string(&runs).unwrap().lines().count() as u64;
+    assert!(runs >= 2 && runs <= 1 + start.elapsed().as_secs(), "{runs} runs in {:?}", start.elapsed());
+}
+
+#[tokio::test]
 async fn a_proxy_is_asked_for_hosts_elsewhere_and_never_for_loopback() {
     let (proxy, near) = (stocked(), stocked());
     let address = format!("http://me:hunter2@{}", proxy.host());

@@ -165,6 +165,38 @@ async fn a_helper_that_never_answers_is_left() {
     assert!(error.ends_with("did not answer within 0.05 s"), "{error}");
 }
 
+/// How often a helper that counts its runs was run.
+fn runs(home: &Home) -> u64 {
+    std::fs::read_to_string(home.0.path().join("runs")).map_or(0, |text| text.lines().count() as u64)
+}
+
+#[tokio::test]
+async fn a_helper_runs_once_per_second_for_all_repositories_of_a_server() {
+    for (script, found) in [
+        (r#"echo '{"Username":"u","Secret":"s"}'"#, Ok(password("u", "s"))),
+        ("echo credentials not found in native keychain; exit 1", Ok(Credential::Anonymous)),
+        ("echo the cloud is gone; exit 1", Err(())),
+    ] {
+        let home = Home::new(r#"{"credsStore": "x"}"#);
+        home.helper("x", &format!("cat >> {}/runs; {script}", home.0.path().display()));
+        let credentials = home.credentials();
+        // A client made afresh has the same sources.
+        let clients = [credentials.clone(), credentials.clone()];
+        let start = std::time::Instant::now();
+        let names: Vec<_> = (0..30).map(|number| format!("team/app{number}")).collect();
+        let finds = clients.iter().flat_map(|one| names.iter().map(|name| one.find("r.test", name)));
+        for one in futures_util::future::join_all(finds).await {
+            assert_eq!(one.map_err(drop), found);
+        }
+        assert!(runs(&home) <= 1 + start.elapsed().as_secs(), "{script}: {} runs", runs(&home));
+        let before = runs(&home);
+        credentials.find("other.test", "app").await.map_err(drop).unwrap_or(Credential::Anonymous);
+        assert_eq!(runs(&home), before + 1, "another server is another question");
+        let _ = credentials.locate("r.test", "app").await;
+        assert_eq!(runs(&home), before + 2, "whoever explains or logs in looks at what is true now");
+    }
+}
+
 #[tokio::test]
 async fn the_first_source_that_has_an_entry_wins() {
     let (first, second) = (

@@ -1,7 +1,8 @@
 //! The last answer of the credential function, and how often it may be asked.
 //!
-//! It may run a program that asks a cloud for a password, so it is asked at most once per second for a repository.
-//! Within that second its answer holds; who needs another one, because this one was refused, waits for its end.
+//! It may read files and run programs, so it is asked at most once per second for a repository. Within that second its
+//! answer holds; who needs another one, because this one was refused, waits for its end. By then a program that answers
+//! for many repositories may run again, too.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,10 +11,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::Access;
+use crate::credentials::LEAST_BETWEEN_RUNS;
 use crate::{Credential, CredentialError, Credentials};
 
-/// Between two questions.
-const LEAST_BETWEEN_QUESTIONS: Duration = Duration::from_secs(1);
+/// Between two questions: when one was refused, the program that gave the answer has to run again.
+const LEAST_BETWEEN_QUESTIONS: Duration = LEAST_BETWEEN_RUNS;
 
 /// Registry and repository.
 type Key = (String, String);
