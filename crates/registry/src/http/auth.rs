@@ -69,6 +69,7 @@ impl<S: Service, T: Service> Service for Auth<S, T> {
                     return Ok(response);
                 }
                 let Some(next) = self.renew(&request, &held, &mut response, renewals).await? else {
+                    self.desk.secrets().clean(&mut response).await;
                     return give_up(&request, &held, response).await;
                 };
                 if !request.is_repeatable() {

@@ -1,7 +1,8 @@
 //! Takes secrets out of what servers say.
 //!
 //! A server may quote what we sent: a token in an error's text, a password in a debugging page. Whatever the
-//! authentication layer sent is known here, and does not get from an error's body into a message.
+//! authentication layer sent is known here, and does not get from an error's body into a message. Bodies are cleaned as
+//! they are: a message is cut, and what is left of a secret at the cut would not be known any more.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -32,13 +33,30 @@ impl Secrets {
         secrets.push_back(secret.clone());
     }
 
+    /// Learns an `Authorization` header, and its value without the scheme, which servers decode and quote.
+    pub(super) fn learn_header(&self, header: &Secret) {
+        self.learn(header);
+        if let Some((_, value)) = header.expose().split_once(' ') {
+            self.learn(&Secret::new(value.trim_end_matches('=')));
+        }
+    }
+
+    /// Cleans the body of an error.
+    pub(super) async fn clean(&self, response: &mut Response) {
+        if response.status.is_client_error() || response.status.is_server_error() {
+            let body = response.peek().await;
+            let text = self.blot_out(&String::from_utf8_lossy(&body));
+            response.replace_body(text.into());
+        }
+    }
+
     fn blot_out(&self, text: &str) -> String {
         let secrets = self.0.lock().expect("nothing panics while it holds the secrets");
         secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose(), "***"))
     }
 }
 
-/// Redacts the bodies of errors.
+/// Redacts the bodies of errors. Faults from below are made of clean bodies already.
 pub(super) struct Redact<S> {
     inner: S,
     secrets: Secrets,
@@ -48,35 +66,13 @@ impl<S> Redact<S> {
     pub(super) fn new(inner: S, secrets: Secrets) -> Self {
         Self { inner, secrets }
     }
-
-    fn redact(&self, fault: Fault) -> Fault {
-        match fault {
-            Fault::Refused { host, mut answer } => {
-                answer.detail = self.secrets.blot_out(&answer.detail);
-                Fault::Refused { host, answer }
-            }
-            Fault::RanOut { host, mut answer } => {
-                answer.detail = self.secrets.blot_out(&answer.detail);
-                Fault::RanOut { host, answer }
-            }
-            Fault::Answer(mut answer) => {
-                answer.detail = self.secrets.blot_out(&answer.detail);
-                Fault::Answer(answer)
-            }
-            other => other,
-        }
-    }
 }
 
 impl<S: Service> Service for Redact<S> {
     fn call<'a>(&'a self, request: Request<'a>) -> BoxFuture<'a, Result<Response, Fault>> {
         Box::pin(async move {
-            let mut response = self.inner.call(request).await.map_err(|fault| self.redact(fault))?;
-            if response.status.is_client_error() || response.status.is_server_error() {
-                let body = response.peek().await;
-                let text = self.secrets.blot_out(&String::from_utf8_lossy(&body));
-                response.replace_body(text.into());
-            }
+            let mut response = self.inner.call(request).await?;
+            self.secrets.clean(&mut response).await;
             Ok(response)
         })
     }

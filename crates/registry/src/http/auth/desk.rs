@@ -94,6 +94,11 @@ impl<T: Service> Desk<T> {
         }
     }
 
+    /// The secrets that were sent.
+    pub(super) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
     /// What to show now, for a request that takes so long. Nothing, as long as the registry never asked.
     pub(super) async fn current(&self, access: &Access, duration: Duration) -> Result<Held, Fault> {
         let slot = self.slot(access);
@@ -207,7 +212,7 @@ impl<T: Service> Desk<T> {
             other => other?,
         };
         if let Some(grant) = &grant {
-            self.secrets.learn(grant.header());
+            self.secrets.learn_header(grant.header());
         }
         kept.grant = grant;
         kept.credential = Some(asked.credential);
@@ -247,9 +252,10 @@ impl<T: Service> Desk<T> {
     /// only that.
     async fn token(&self, ask: &Ask<'_>, credential: &Credential) -> Result<Grant, Fault> {
         let asked = Instant::now();
-        let response = match credential {
+        let mut response = match credential {
             Credential::IdentityToken { user, token } => {
                 self.secrets.learn(token);
+                self.secrets.learn_header(Grant::password(user, token, asked).header());
                 let response = self.tokens.call(ask.exchange(token)).await?;
                 match response.status {
                     StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
@@ -260,11 +266,13 @@ impl<T: Service> Desk<T> {
             }
             Credential::Password { user, password } => {
                 self.secrets.learn(password);
+                self.secrets.learn_header(Grant::password(user, password, asked).header());
                 self.tokens.call(ask.get(Some((user, password)))).await?
             }
             Credential::Anonymous | Credential::RegistryToken(_) => self.tokens.call(ask.get(None)).await?,
         };
         let holder = if *credential == Credential::Anonymous { Holder::Anonymous } else { Holder::Known };
+        self.secrets.clean(&mut response).await;
         let read = read_token(ask.access, holder, response).await;
         let (token, lifetime) = read.map_err(|fault| match fault {
             Fault::Refused { host, answer } if self.was_accepted(ask.access, credential) => {

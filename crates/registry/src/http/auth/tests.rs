@@ -312,3 +312,23 @@ async fn the_credential_function_is_not_asked_twice_in_a_second() {
     call(&layer, &access).await;
     assert!(start.elapsed() >= Duration::from_secs(1));
 }
+
+#[tokio::test]
+async fn what_servers_quote_of_a_secret_is_not_told() {
+    let basic = || answer(401, &[("www-authenticate", "Basic realm=x")], "");
+    // base64 of `u:hunter22`, and one that is cut off in the middle where messages end.
+    let (pair, password) = ("dTpodW50ZXIyMg", "hunter22");
+    for quoted in [format!("it was {pair}== or so"), format!("{}{password}", "x".repeat(395))] {
+        let body = format!(r#"{{"errors":[{{"message":"{quoted}"}}]}}"#);
+        let final_refusal = || answer(401, &[("www-authenticate", "Basic realm=x")], &body);
+        let by_registry = (vec![basic(), final_refusal()], vec![]);
+        let by_token_server = (vec![refusal()], vec![answer(401, &[], &body)]);
+        let by_broken_server = (vec![refusal()], vec![answer(418, &[], &body)]);
+        for (registry, tokens) in [by_registry, by_token_server, by_broken_server] {
+            let (layer, _) = layer(&[self::password(password)], registry, tokens);
+            let text = call(&layer, &access()).await;
+            assert!(text.contains("401") || text.contains("418"), "{text}");
+            assert!(!text.contains("hunt") && !text.contains(pair), "{text}");
+        }
+    }
+}
