@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use gantry_oci::Reference;
+use hyper::{Method, StatusCode};
+use url::Url;
 
 use crate::endpoint::Endpoint;
 use crate::hosts::Route;
@@ -159,19 +161,40 @@ impl Registry {
     /// Sends a request to its endpoint and no other.
     pub(crate) async fn send_straight(&self, mut request: Request<'_>) -> Result<Response, Fault> {
         let endpoint = &request.access.endpoint;
-        if endpoint.is_undecided() && endpoint.owns(&request.url) {
-            match self.shared.service.call(request.clone()).await {
-                Err(Fault::Handshake { .. } | Fault::Unreachable { .. } | Fault::Broken { .. }) => {
-                    endpoint.decide(true);
-                    request.url.set_scheme("http").expect("http and https have hosts and ports");
-                }
-                answered => {
-                    endpoint.decide(false);
-                    return answered;
-                }
-            }
+        if !endpoint.is_undecided() || !endpoint.owns(&request.url) {
+            return self.shared.service.call(request).await;
         }
+        let fault = match self.shared.service.call(request.clone()).await {
+            Err(fault) if may_lack_tls(&fault, &request.url) => fault,
+            Err(fault) => return Err(fault),
+            Ok(response) => {
+                endpoint.decide(false);
+                return Ok(response);
+            }
+        };
+        if !self.speaks_plain_http(request.access).await {
+            return Err(fault);
+        }
+        endpoint.decide(true);
+        request.url.set_scheme("http").expect("http and https have hosts and ports");
         self.shared.service.call(request).await
+    }
+
+    /// Whether a server that did not answer by TLS does so without it: asked once, and shown nothing.
+    async fn speaks_plain_http(&self, access: &Access) -> bool {
+        let mut url = access.endpoint.base();
+        url.set_scheme("http").expect("http and https have hosts and ports");
+        let access = Access { patience: Patience::OneTry, route: None, ..access.clone() };
+        let probe = Request::new(Method::GET, url, &access);
+        match self.shared.service.call(probe).await {
+            // What a server says that wants TLS after all, or a front that is there to lead to it, decides nothing.
+            Ok(answer) => {
+                let status = answer.status;
+                let complains = status == StatusCode::BAD_REQUEST || status.is_redirection();
+                answer.url.scheme() == "http" && !complains && !status.is_server_error()
+            }
+            Err(_) => false,
+        }
     }
 
     pub(crate) fn budget(&self) -> Budget<'_> {
@@ -201,6 +224,16 @@ impl Registry {
 
     pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
         self.shared.config.listener.tell(event);
+    }
+}
+
+/// Whether a fault may mean that the server speaks no TLS. One that cannot be reached speaks nothing, but may have
+/// another port for plain HTTP.
+fn may_lack_tls(fault: &Fault, url: &Url) -> bool {
+    match fault {
+        Fault::Handshake { .. } | Fault::Broken { .. } => true,
+        Fault::Unreachable { .. } => url.port().is_none(),
+        _ => false,
     }
 }
 

@@ -8,7 +8,7 @@ use gantry_oci::{BlobSource, BytesSource, Descriptor, Digest, ImagePort, Referen
 use gantry_registry::{
     Connection, Credential, CredentialError, CredentialSource, CredentialSources, Credentials, Fault,
     HostPattern, HostRule, HostSettings, Hosts, KeyPair, Location, MachineFiles, Mirror, Origin, PlainHttp,
-    Proxies, Registry, RegistryConfig, Rights, Secret,
+    Proxies, Registry, RegistryConfig, RetryPolicy, Rights, Secret,
 };
 use gantry_testkit::{
     Access, Certificate, Entry, FakeRegistry, Fault as Spoilt, ImageBuilder, ImageTarget, TestCa, TlsFront,
@@ -134,6 +134,32 @@ async fn podmans_insecure_means_without_verification_or_without_tls() {
         client.resolve(&at(&host, "app:1")).await.unwrap();
         client.push_blob(&at(&host, "app:1"), &BytesSource::new(vec![7; 1000]), None).await.unwrap();
     }
+}
+
+/// One break of the connection once decided for plain HTTP, for as long as the process ran.
+#[tokio::test]
+async fn a_fault_that_passes_does_not_decide_for_plain_http() {
+    let (registry, ca) = (stocked(), TestCa::new());
+    let front = TlsFront::start(&registry.host(), &ca, Certificate::SelfSigned);
+    let both =
+        Connection { http: Some(PlainHttp::WithoutTls), skip_verify: Some(true), ..Connection::default() };
+    let hosts = Arc::new(Hosts::new(vec![connected(front.host(), both.clone())]));
+    let retry = RetryPolicy { tries: 1, ..RetryPolicy::default() };
+    let client = Registry::new(RegistryConfig { hosts, retry, ..config() });
+    let reference = at(front.host(), "app:1");
+    registry.on_request(|_| Some(Spoilt::Drop { after: 0 }));
+    assert!(client.resolve(&reference).await.is_err());
+    registry.on_request(|_| None);
+    client.resolve(&reference).await.unwrap();
+
+    // Nobody there: neither TLS nor plain HTTP was spoken.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let rules = Hosts::new(vec![connected(&port.to_string(), both)]);
+    let retry = RetryPolicy { tries: 1, ..RetryPolicy::default() };
+    let client = Registry::new(RegistryConfig { hosts: Arc::new(rules), retry, ..config() });
+    let error = client.resolve(&at(&port.to_string(), "app:1")).await.unwrap_err();
+    assert!(matches!(error.fault, Fault::Unreachable { .. }), "{error}");
+    assert!(client.resolve(&at(&port.to_string(), "app:1")).await.is_err());
 }
 
 fn machine(etc: PathBuf) -> MachineFiles {
