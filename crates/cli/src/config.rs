@@ -51,7 +51,7 @@ pub(crate) fn registries(global: &Global) -> Result<RegistrySettings, Error> {
             registries_conf: credentials::path("CONTAINERS_REGISTRIES_CONF"),
         },
         credentials: credentials::sources(commands, docker.as_deref(), user_directory().as_deref()),
-        credential_store: docker.unwrap_or_default().join("config.json"),
+        credential_store: docker.map(|directory| directory.join("config.json")),
         environment: env::vars_os().collect(),
         proxies: Proxies::from_variables(|name| env::var(name).ok()),
     })

@@ -79,6 +79,47 @@ fn a_login_is_tried_kept_used_and_forgotten() {
 }
 
 #[test]
+fn a_password_without_a_place_is_kept_nowhere() {
+    let registry = FakeRegistry::with_access(Access::basic("me", "right"));
+    let gantry = gantry().env("HOME", "").env("DOCKER_CONFIG", "");
+    for arguments in [vec!["login", "-u", "me", "-p", "right"], vec!["logout"]] {
+        let host = registry.host();
+        let output = gantry.run(arguments.into_iter().chain([&*host]));
+        assert_eq!(output.status.code(), Some(2), "{}", output.stderr);
+        assert!(output.stderr.contains("neither DOCKER_CONFIG nor HOME is set"), "{}", output.stderr);
+    }
+    let files = fs::read_dir(gantry.home().join("work")).unwrap();
+    assert!(files.flatten().all(|file| file.file_name() != "config.json"), "the password is in the way");
+    assert!(registry.log().is_empty());
+}
+
+#[test]
+fn a_logout_says_who_still_knows_the_password() {
+    let gantry = gantry();
+    let entry = r#"{"auths": {"r.test": {"username": "me", "password": "right"}}}"#;
+    write(&gantry, ".docker/config.json", entry);
+    write(&gantry, "auth.json", entry);
+    let gantry = {
+        let path = gantry.home().join("auth.json");
+        gantry.env("REGISTRY_AUTH_FILE", path)
+    };
+    insta::assert_snapshot!(gantry.run(["logout", "r.test"]).success().snapshot(), @r"
+    status: 0
+    --- stdout
+    Removing login credentials for r.test
+    --- stderr
+    warning: there are still credentials for r.test: [HOME]/auth.json, `auths` entry `r.test`
+    ");
+    insta::assert_snapshot!(gantry.run(["logout", "r.test"]).success().snapshot(), @r"
+    status: 0
+    --- stdout
+    Nothing to remove for r.test
+    --- stderr
+    warning: there are still credentials for r.test: [HOME]/auth.json, `auths` entry `r.test`
+    ");
+}
+
+#[test]
 fn a_login_by_helper_leaves_no_password_in_the_file() {
     let registry = FakeRegistry::with_access(Access::basic("me", "right"));
     let host = registry.host();

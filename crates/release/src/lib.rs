@@ -58,7 +58,7 @@ pub use image::{
     CreateRequest, CreateSource, Created, Images, InspectForm, LayoutPlace, Place, PlaceError, annotate,
     blob, config, create, digest, inspect, list_tags, manifest, tag,
 };
-pub use login::{LoggedIn, known_user, login, logout, registry_of, still_logged_in};
+pub use login::{LoggedIn, LoggedOut, known_user, login, logout, registry_of, still_logged_in};
 pub use publish::{Expectation, Expected, TagPolicy, Terms};
 pub use registries::{Registries, RegistrySettings};
 pub use report::{BuildReport, LayerReport, PlatformReport};

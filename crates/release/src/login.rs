@@ -1,7 +1,7 @@
 //! `login` and `logout`: credentials are shown to the registry before they are kept.
 
 use gantry_oci::{ImageError, Reference};
-use gantry_registry::{Credential, CredentialError, Fault, Kept, Secret, canonical_host};
+use gantry_registry::{Credential, CredentialError, CredentialStore, Fault, Kept, Secret, canonical_host};
 
 use crate::error::{Class, Error};
 use crate::registries::Registries;
@@ -13,6 +13,15 @@ pub struct LoggedIn {
     pub kept: Kept,
     /// A more important place whose credentials for the registry are used instead.
     pub shadowed_by: Option<String>,
+}
+
+/// A logout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedOut {
+    /// Whether there was something to forget.
+    pub removed: bool,
+    /// A place that still has credentials for the registry, and that is not ours to change.
+    pub still_known_by: Option<String>,
 }
 
 /// The registry that a user means by this text: Docker Hub by none, a host by its address or its name.
@@ -35,8 +44,9 @@ pub async fn login(
     user: &str,
     password: &Secret,
 ) -> Result<LoggedIn, Error> {
+    let store = store(registries)?;
     registries.client.check_login(host, user, password).await.map_err(ImageError::from)?;
-    let kept = registries.store.save(host, user, password).await.map_err(keeping)?;
+    let kept = store.save(host, user, password).await.map_err(keeping)?;
     let found = registries.credentials.locate(host, "").await.map_err(keeping)?;
     let own = match &kept {
         Kept::Helper(name) => format!("helper `docker-credential-{name}`"),
@@ -69,9 +79,24 @@ async fn known_password(registries: &Registries, host: &str) -> Result<Option<(S
     }))
 }
 
-/// Forgets a registry's credentials. `false` if there were none.
-pub async fn logout(registries: &Registries, host: &str) -> Result<bool, Error> {
-    registries.store.erase(host).await.map_err(keeping)
+/// Forgets a registry's credentials where a login keeps them.
+pub async fn logout(registries: &Registries, host: &str) -> Result<LoggedOut, Error> {
+    let removed = store(registries)?.erase(host).await.map_err(keeping)?;
+    // A place that cannot be read logs nobody in.
+    let found = registries.credentials.locate(host, "").await.ok().flatten();
+    let still_known_by =
+        found.filter(|found| found.credential != Credential::Anonymous).map(|found| found.source);
+    Ok(LoggedOut { removed, still_known_by })
+}
+
+fn store(registries: &Registries) -> Result<&CredentialStore, Error> {
+    registries.store.as_ref().ok_or_else(|| {
+        Error::new(
+            Class::Usage,
+            "there is no place to keep credentials: neither DOCKER_CONFIG nor HOME is set",
+        )
+        .hint("name docker's directory in DOCKER_CONFIG")
+    })
 }
 
 fn keeping(error: CredentialError) -> Error {

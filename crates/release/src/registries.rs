@@ -25,8 +25,8 @@ pub struct RegistrySettings {
     pub machine: MachineFiles,
     /// Where credentials are, the most important place first.
     pub credentials: Vec<CredentialSource>,
-    /// Docker's `config.json`, where credentials are kept at a login.
-    pub credential_store: PathBuf,
+    /// Docker's `config.json`, where credentials are kept at a login. `None` if there is no place for one.
+    pub credential_store: Option<PathBuf>,
     /// The environment that credential helpers run in.
     pub environment: Vec<(OsString, OsString)>,
     /// What stands between us and the world.
@@ -45,7 +45,7 @@ impl RegistrySettings {
                 registries_conf: None,
             },
             credentials: Vec::new(),
-            credential_store: directory.join("config.json"),
+            credential_store: Some(directory.join("config.json")),
             environment: Vec::new(),
             proxies: Proxies::default(),
         }
@@ -68,7 +68,7 @@ impl fmt::Debug for RegistrySettings {
 pub struct Registries {
     pub(crate) client: Registry,
     pub(crate) credentials: Arc<CredentialSources>,
-    pub(crate) store: CredentialStore,
+    pub(crate) store: Option<CredentialStore>,
     voice: Voice,
 }
 
@@ -116,7 +116,7 @@ impl Registries {
             }),
             ..RegistryConfig::default()
         });
-        let store = CredentialStore::new(settings.credential_store, settings.environment);
+        let store = settings.credential_store.map(|path| CredentialStore::new(path, settings.environment));
         Self { client, credentials, store, voice }
     }
 
