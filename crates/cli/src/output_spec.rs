@@ -8,6 +8,7 @@ use gantry_release::{Annotation, Destination, Error, FileTimes, Naming, Output};
 
 use crate::annotation_spec;
 use crate::failure::usage;
+use crate::terms;
 
 /// What the outputs say of the times of files. All images of a build are one image, so they have to agree.
 pub(crate) fn file_times(specs: &[String]) -> Result<FileTimes, Error> {
@@ -109,9 +110,9 @@ impl Fields {
             "name" => {
                 for name in value.split(',').filter(|name| !name.is_empty()) {
                     let name = name.trim();
-                    self.names.push(name.parse().map_err(|error| format!("{error}"))?);
+                    self.names.push(terms::name(name)?);
                     let last = name.rsplit('/').next().unwrap_or_default();
-                    if last.contains([':', '@']) {
+                    if last.contains(':') {
                         self.tagged = Some(name.to_owned());
                     }
                 }
@@ -256,6 +257,7 @@ mod tests {
 
     #[test]
     fn refused() {
+        let digest = gantry_oci::Digest::of("x");
         for (spec, message) in [
             ("", "empty"),
             ("type=zip", "not a type"),
@@ -272,6 +274,8 @@ mod tests {
             ("type=image,annotation-config.a=b", "not a type of annotation"),
             ("type=image,name=UPPER", "not an image reference"),
             ("type=tar,dest=x,rewrite-timestamp=true", "does not go with"),
+            (&format!("type=registry,name=r.io/a:1@{digest}"), "has a digest"),
+            (&format!("type=registry,name=r.io/a@{digest}"), "has a digest"),
         ] {
             let error = parse(spec).unwrap_err().to_string();
             assert!(error.contains(message), "{spec}: {error}");

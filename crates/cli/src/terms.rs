@@ -39,12 +39,17 @@ fn expectation(text: &str) -> Result<Expectation, Error> {
     Ok(Expectation { name, state })
 }
 
-/// A name to publish under.
+/// A name to publish under, as `--tag` says it.
 pub(crate) fn tag(text: &str) -> Result<Reference, Error> {
-    let reference: Reference = text.parse().map_err(|error| usage(format!("--tag: {error}")))?;
+    name(text).map_err(|message| usage(format!("--tag: {message}")))
+}
+
+/// A name for a result. It has no digest: that is the result's own.
+pub(crate) fn name(text: &str) -> Result<Reference, String> {
+    let reference: Reference = text.parse().map_err(|error| format!("{error}"))?;
     match reference.digest() {
         None => Ok(reference),
-        Some(_) => Err(usage(format!("--tag: `{text}` has a digest, which only the result can have"))),
+        Some(_) => Err(format!("`{text}` has a digest, which only the result can have")),
     }
 }
 

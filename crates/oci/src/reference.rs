@@ -62,6 +62,13 @@ impl Reference {
         Self { digest: Some(digest), ..self.clone() }
     }
 
+    /// The same reference without its digest, if it has a tag.
+    #[must_use]
+    pub fn unpinned(&self) -> Self {
+        let digest = if self.tag.is_some() { None } else { self.digest };
+        Self { digest, ..self.clone() }
+    }
+
     /// The name as people write it: Docker Hub's host and `library/` are left out.
     pub fn familiar(&self) -> String {
         let name = match self.host.as_str() {

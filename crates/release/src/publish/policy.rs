@@ -98,6 +98,8 @@ impl Gate<'_> {
         if name.tag().is_none() || (policy == TagPolicy::Overwrite && expected.is_none()) {
             return Ok(Verdict::Write(Precondition::None));
         }
+        // The tag is asked for, whatever digest stands beside it: the tag is what is written.
+        let name = &name.unpinned();
         let current = self.registry.head(name).await.map_err(|error| publishing(&error))?;
         if let Some(refusal) = differs(name, expected, current.as_ref(), ours) {
             return Ok(Verdict::Refuse(refusal));
@@ -167,6 +169,8 @@ pub(crate) fn refused(message: String) -> Error {
 #[cfg(test)]
 mod tests {
     use gantry_oci::media_type;
+    use gantry_registry::RegistryConfig;
+    use gantry_testkit::{FakeRegistry, ImageBuilder};
 
     use super::*;
 
@@ -195,5 +199,21 @@ mod tests {
         }
         let terms = Terms { expected: vec![on(Some(&other), digest)], ..Terms::default() };
         assert!(terms.check(&[other]).is_ok() && terms.check(&[name]).is_err());
+    }
+
+    #[tokio::test]
+    async fn the_tag_is_looked_at_whatever_digest_stands_beside_it() {
+        let registry = FakeRegistry::start();
+        let image = ImageBuilder::new("linux/amd64").build();
+        image.push(&registry, "app", Some("1"));
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let terms = Terms { policy: Some(TagPolicy::Immutable), ..Terms::default() };
+        let client = Registry::new(RegistryConfig::default());
+        let gate = Gate { registry: &client, store: &store, terms: &terms };
+        let ours = Descriptor::of(media_type::MANIFEST, b"ours");
+        let name = registry.reference(&format!("app:1@{}", Digest::of("absent")));
+        let verdict = gate.judge(&name, &ours).await.unwrap();
+        assert!(matches!(verdict, Verdict::Refuse(_)), "{verdict:?}");
     }
 }
