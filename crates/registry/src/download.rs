@@ -39,11 +39,6 @@ impl Registry {
             .during(|| format!("pulling blob {} from {}", blob.digest, reference.name()))
     }
 
-    /// Whether the repository has a blob.
-    pub async fn blob_exists(&self, repository: &Reference, digest: &Digest) -> Result<bool, RegistryError> {
-        Ok(self.blob_head(repository, digest).await?.is_some())
-    }
-
     /// Whether the repository has a blob of this digest and size.
     ///
     /// # Errors

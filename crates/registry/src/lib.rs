@@ -40,6 +40,7 @@ pub use hosts::{
 };
 pub use http::machine_tls;
 pub use manifests::{Precondition, Resolved};
+pub use referrers::listed_referrer;
 pub use remote_blob::RemoteBlob;
 pub use retry_policy::RetryPolicy;
 pub use secret::Secret;

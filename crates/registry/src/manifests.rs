@@ -10,7 +10,7 @@ use hyper::{Method, StatusCode};
 
 use crate::error::During;
 use crate::http::{Body, Request, Response};
-use crate::{Answer, Fault, Registry, RegistryError, referrers};
+use crate::{Answer, Fault, Registry, RegistryError};
 
 /// The specification has registries take 4 MiB; some take more, and what they took must be readable.
 const LARGEST_MANIFEST: usize = 8 * 1024 * 1024;
@@ -67,7 +67,8 @@ impl Registry {
         self.look(reference).await.during(|| format!("looking up {reference}"))
     }
 
-    /// Writes a manifest or index under its digest and under no tag.
+    /// Writes a manifest or index under its digest and under no tag. One with a subject is not listed by that: see
+    /// [`Registry::list_referrers`].
     pub async fn push_manifest_by_digest(
         &self,
         repository: &Reference,
@@ -239,10 +240,6 @@ impl Registry {
             };
         }
         check_claim(&response, &digest)?;
-        if response.header(referrers::SUBJECT).is_none() {
-            drop(response);
-            self.list_by_tag(repository, document).await?;
-        }
         Ok(digest)
     }
 }

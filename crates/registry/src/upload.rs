@@ -49,19 +49,20 @@ impl Registry {
     }
 
     /// Makes sure that a repository has a blob whose bytes are not at hand: it has it, or takes it from `from`, another
-    /// repository of the same registry. False if it has to be sent.
+    /// repository of the same registry, if there is one. False if it has to be sent. No mirror is asked: what it has is not
+    /// in the repository.
     pub async fn mount_blob(
         &self,
         repository: &Reference,
         blob: &Descriptor,
-        from: &str,
+        from: Option<&str>,
     ) -> Result<bool, RegistryError> {
         let source = Elsewhere { digest: blob.digest, size: blob.size };
         let target = Target { registry: self, repository, source: &source };
-        target
-            .ensure_without_bytes(from)
-            .await
-            .during(|| format!("mounting blob {} of {from} in {}", blob.digest, repository.name()))
+        target.ensure_without_bytes(from).await.during(|| match from {
+            Some(from) => format!("mounting blob {} of {from} in {}", blob.digest, repository.name()),
+            None => format!("looking for blob {} in {}", blob.digest, repository.name()),
+        })
     }
 }
 
@@ -121,11 +122,12 @@ impl Target<'_> {
         Ok(Uploaded::Sent(self.source.size()))
     }
 
-    async fn ensure_without_bytes(&self, from: &str) -> Result<bool, Fault> {
+    async fn ensure_without_bytes(&self, from: Option<&str>) -> Result<bool, Fault> {
         let access = self.registry.pushing(self.repository)?;
         if self.stored_size(&access).await? == Some(self.source.size()) {
             return Ok(true);
         }
+        let Some(from) = from else { return Ok(false) };
         match self.mount(from).await? {
             Mount::Done => Ok(true),
             Mount::Session(session) => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use gantry_oci::{BlobSource, Descriptor, Digest, Index, Manifest, media_type};
 use gantry_registry::{
     Connection, HostPattern, HostRule, HostSettings, Hosts, Location, Mirror, Origin, Registry,
-    RegistryConfig, RemoteBlob, RetryPolicy, Rights,
+    RegistryConfig, RegistryError, RemoteBlob, RetryPolicy, Rights, listed_referrer,
 };
 use gantry_testkit::{FakeRegistry, Fault, ImageTarget};
 
@@ -154,15 +154,23 @@ fn listed(registry: &FakeRegistry, subject: &Digest) -> Vec<Descriptor> {
     serde_json::from_slice::<Index>(&bytes).unwrap().manifests
 }
 
+/// Pushes a manifest and lists it.
+async fn push(registry: &FakeRegistry, bytes: &[u8]) -> Result<(), RegistryError> {
+    let (client, repository) = (client(), registry.reference("team/app"));
+    client.push_manifest_by_digest(&repository, media_type::MANIFEST, bytes).await?;
+    let (subject, entry) = listed_referrer(media_type::MANIFEST, bytes).unwrap();
+    client.list_referrers(&repository, &subject, &[entry]).await
+}
+
 #[tokio::test]
-async fn a_push_with_a_subject_is_listed_where_the_registry_does_not() {
+async fn referrers_are_listed_where_the_registry_does_not() {
     let registry = FakeRegistry::start();
     let subject = Digest::of("subject");
-    let (client, repository) = (client(), registry.reference("team/app"));
     let documents = ["a", "b", "c", "d"].map(|kind| referrer(&registry, &subject, kind));
-    let pushes = documents
-        .iter()
-        .map(|bytes| client.push_manifest_by_digest(&repository, media_type::MANIFEST, bytes));
+    let (client, repository) = (client(), registry.reference("team/app"));
+    client.push_manifest_by_digest(&repository, media_type::MANIFEST, &documents[0]).await.unwrap();
+    assert_eq!(listed(&registry, &subject), [], "a push by digest writes no tag");
+    let pushes = documents.iter().map(|bytes| push(&registry, bytes));
     for pushed in futures_util::future::join_all(pushes).await {
         pushed.unwrap();
     }
@@ -172,47 +180,59 @@ async fn a_push_with_a_subject_is_listed_where_the_registry_does_not() {
     assert_eq!(kinds, ["a", "b", "c", "d"], "none overwrites another");
     assert_eq!(found[0].digest, Digest::of(&documents[0]));
     assert_eq!(found[0].annotations["kind"], "a");
-    client.push_manifest_by_digest(&repository, media_type::MANIFEST, &documents[0]).await.unwrap();
+    push(&registry, &documents[0]).await.unwrap();
     assert_eq!(listed(&registry, &subject).len(), 4, "no duplicates");
 
     let other = Digest::of("other");
-    registry.on_request(|seen| {
-        (seen.method == "PUT").then(|| Fault::Headers(vec![("oci-subject".into(), "sha256:0".into())]))
-    });
-    let bytes = referrer(&registry, &other, "a");
-    client.push_manifest_by_digest(&repository, media_type::MANIFEST, &bytes).await.unwrap();
+    answers(&registry, "/referrers/", vec![json(&index(&[]), &[])]);
+    push(&registry, &referrer(&registry, &other, "a")).await.unwrap();
     assert_eq!(listed(&registry, &other), [], "the registry keeps its own list");
 }
 
 #[tokio::test]
-async fn a_list_that_changed_meanwhile_is_read_again() {
+async fn what_is_no_list_stays() {
     let registry = FakeRegistry::start();
     let subject = Digest::of("subject");
     let tag = subject.to_string().replace(':', "-");
-    registry.put_manifest("team/app", None, media_type::MANIFEST, b"old");
-    registry.put_manifest("team/app", Some(&tag), media_type::INDEX, index(&[entry("old", "x")]).as_bytes());
-    let matches = Arc::new(Mutex::new(Vec::new()));
-    let seen_matches = Arc::clone(&matches);
-    registry.on_request(move |seen| {
-        if !seen.path.ends_with(&tag) {
-            return None;
+    let before = registry.put_manifest("team/app", Some(&tag), media_type::MANIFEST, b"{}");
+    let error = push(&registry, &referrer(&registry, &subject, "a")).await.unwrap_err().to_string();
+    assert!(error.contains("is no index"), "{error}");
+    assert_eq!(registry.manifest("team/app", &tag).unwrap().0, before);
+}
+
+#[tokio::test]
+async fn a_list_that_changed_meanwhile_is_read_again() {
+    for etag in [None, Some("\"1\"")] {
+        let registry = FakeRegistry::start();
+        let subject = Digest::of("subject");
+        let tag = subject.to_string().replace(':', "-");
+        let old = index(&[entry("old", "x")]);
+        registry.put_manifest("team/app", None, media_type::MANIFEST, b"old");
+        if etag.is_some() {
+            registry.put_manifest("team/app", Some(&tag), media_type::INDEX, old.as_bytes());
         }
-        if seen.method == "GET" {
-            return Some(Fault::Headers(vec![("etag".into(), "\"1\"".into())]));
-        }
-        let mut matches = seen_matches.lock().unwrap();
-        matches.push(seen.headers.get("if-match").cloned());
-        (matches.len() == 1).then(|| Fault::LateAnswer { status: 412, headers: vec![] })
-    });
-    let bytes = referrer(&registry, &subject, "a");
-    client()
-        .push_manifest_by_digest(&registry.reference("team/app"), media_type::MANIFEST, &bytes)
-        .await
-        .unwrap();
-    assert_eq!(listed(&registry, &subject).len(), 2);
-    let matches = matches.lock().unwrap();
-    assert_eq!(matches.len(), 2, "one was refused");
-    assert!(matches.iter().all(|value| value.as_ref().is_some_and(|value| value == "\"1\"")));
+        let conditions = Arc::new(Mutex::new(Vec::new()));
+        let seen_conditions = Arc::clone(&conditions);
+        registry.on_request(move |seen| {
+            if !seen.path.ends_with(&tag) {
+                return None;
+            }
+            if seen.method == "GET" {
+                return etag.map(|etag| Fault::Headers(vec![("etag".into(), etag.into())]));
+            }
+            let text = |name: &str| seen.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+            let mut conditions = seen_conditions.lock().unwrap();
+            conditions.push((text("if-match"), text("if-none-match")));
+            (conditions.len() == 1).then(|| Fault::LateAnswer { status: 412, headers: vec![] })
+        });
+        push(&registry, &referrer(&registry, &subject, "a")).await.unwrap();
+        assert_eq!(listed(&registry, &subject).len(), 1 + usize::from(etag.is_some()));
+        let wanted = match etag {
+            Some(etag) => (Some(etag.to_owned()), None),
+            None => (None, Some("*".to_owned())),
+        };
+        assert_eq!(*conditions.lock().unwrap(), [wanted.clone(), wanted], "one was refused");
+    }
 }
 
 /// Reads a source on a thread, as an upload does.

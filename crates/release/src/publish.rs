@@ -16,6 +16,8 @@ mod spine;
 mod upload;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use gantry_oci::{Descriptor, Digest, Platform, Reference};
@@ -34,6 +36,10 @@ use journal::Entry;
 use policy::{Gate, Verdict};
 use proof::Proof;
 use upload::Uploader;
+
+/// How long the answer to a tag that is being written is awaited after the command was stopped: whoever stops a command
+/// waits ten seconds before they kill it, as a rule.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
 
 /// An image of the local store, and the names that it is to have.
 #[derive(Debug, Clone)]
@@ -67,7 +73,8 @@ struct Proven<'a> {
 }
 
 impl Publisher<'_> {
-    /// Publishes all of these, or moves none of their tags.
+    /// Publishes all of these, or moves none of their tags: so several images of one command can be held together, though
+    /// a build makes one.
     ///
     /// An error, or the end by `cancel`, names the tags that had moved by then, if there are any.
     pub(crate) async fn publish(&self, publications: &[Publication]) -> Result<(), Error> {
@@ -108,6 +115,7 @@ impl Publisher<'_> {
             return Ok(Some(refusal));
         }
         self.unless_stopped(sign::sign_all(self, &proven)).await?;
+        self.unless_stopped(list_referrers(gate.registry, &proven)).await?;
         self.tag_all(gate, &proven, entries).await?;
         self.look_again(gate.registry, &proven).await;
         Ok(None)
@@ -136,11 +144,12 @@ impl Publisher<'_> {
         }
         let uploads = hosts.into_values().map(|targets| async move {
             let mut proven = Vec::new();
-            let mut sibling: Option<&Reference> = None;
+            let mut siblings: BTreeMap<Digest, &Reference> = BTreeMap::new();
             for (publication, names) in targets {
+                let sibling = siblings.get(&publication.root.digest).copied();
                 let uploader = Uploader { gantry: self.gantry, registry, repository: names[0], sibling };
                 let proof = self.upload_and_prove(&uploader, publication).await?;
-                sibling = Some(names[0]);
+                siblings.insert(publication.root.digest, names[0]);
                 proven.push(Proven { publication, proof, names });
             }
             Ok::<_, Error>(proven)
@@ -182,14 +191,14 @@ impl Publisher<'_> {
             let root = &one.publication.root;
             for name in &one.names {
                 let tagged = async {
-                    match gate.judge(name, root).await? {
+                    match self.unless_stopped(gate.judge(name, root)).await? {
                         Verdict::Write(precondition) => {
-                            tag(gate.registry, name, &one.proof, precondition).await
+                            self.write_tag(name, tag(gate.registry, name, &one.proof, precondition)).await
                         }
                         Verdict::Refuse(refusal) => Err(refusal),
                     }
                 };
-                if let Err(error) = self.unless_stopped(tagged).await {
+                if let Err(error) = tagged.await {
                     return Err(match moved.is_empty() {
                         true => error,
                         false => error.hint(format!("these tags were written before: {}", moved.join(", "))),
@@ -204,6 +213,29 @@ impl Publisher<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Writes a tag, unless the command is stopped before. Once the request is sent, nobody can say what a registry makes of
+    /// one that is cut off, so its answer is awaited for a moment.
+    async fn write_tag(
+        &self,
+        name: &Reference,
+        writing: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), Error> {
+        let stopped = |message: String| Error::new(Class::Cancelled, message);
+        if self.cancel.is_cancelled() {
+            return Err(stopped("stopped while publishing".to_owned()));
+        }
+        let mut writing = pin!(writing);
+        tokio::select! {
+            written = &mut writing => return written,
+            () = self.cancel.cancelled() => {}
+        }
+        tokio::time::timeout(LAST_ANSWER, writing).await.unwrap_or_else(|_| {
+            let message = format!("stopped while {name} was written: it may have moved");
+            self.events.event(Event::Warning { message: message.clone(), hints: Vec::new() });
+            Err(stopped(message))
+        })
     }
 
     /// Reads each tag once more. If another job moved it meanwhile, it points at what that job has proven: no failure of
@@ -231,6 +263,18 @@ impl Publisher<'_> {
             () = self.cancel.cancelled() => {}
         }
     }
+}
+
+/// Names what refers to the images where registries do not do so themselves: only now that everything is there, allowed and
+/// signed, since these lists stand under tags.
+async fn list_referrers(registry: &Registry, proven: &[Proven<'_>]) -> Result<(), Error> {
+    for one in proven {
+        for (subject, entries) in one.proof.referrers() {
+            let listed = registry.list_referrers(one.names[0], &subject, &entries).await;
+            listed.map_err(|error| publishing(&error))?;
+        }
+    }
+    Ok(())
 }
 
 /// Finds out whether one of the tags must not move, before any does.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gantry_oci::{BlobSource, BytesSource, Descriptor, Digest, ImagePort, Reference};
+use gantry_oci::{BlobSource, BytesSource, Descriptor, Digest, ImagePort, Reference, media_type};
 use gantry_registry::{
     Connection, Credential, CredentialError, CredentialSource, CredentialSources, Credentials, Fault,
     HostPattern, HostRule, HostSettings, Hosts, KeyPair, Location, MachineFiles, Mirror, Origin, PlainHttp,
@@ -350,9 +350,18 @@ async fn pushes_go_to_the_registry_unless_a_mirror_takes_them() {
     let taking = client(rules(Rights { pull: true, resolve: true, push: true }));
     taking.push_blob(&reference, &source, None).await.unwrap();
     assert!(mirror.blob("hub/new", &source.digest()).is_some());
+    // What a mirror has is not in the repository that is pushed to.
+    let blob = Descriptor::new(media_type::LAYER_GZIP, mirror.put_blob("hub/fresh", b"mirrored"), 8);
+    let fresh = upstream.reference("fresh:1");
+    let reading = client(rules(Rights::READ));
+    assert!(!reading.mount_blob(&fresh, &blob, None).await.unwrap());
+    upstream.put_blob("fresh", b"mirrored");
+    assert!(reading.mount_blob(&fresh, &blob, None).await.unwrap());
+    let shorter = Descriptor { size: 7, ..blob };
+    assert!(!reading.mount_blob(&fresh, &shorter, None).await.unwrap(), "nor is what has another size");
     // What was pushed is read where it was put.
     let before = upstream.log().len();
-    assert!(taking.blob_exists(&reference, &source.digest()).await.unwrap());
+    assert!(taking.blob_head(&reference, &source.digest()).await.unwrap().is_some());
     assert_eq!(upstream.log().len(), before);
 }
 

@@ -41,8 +41,8 @@ async fn an_image_is_resolved_and_its_blobs_are_read() {
     assert_eq!(client.head(&registry.reference("team/app:2")).await.unwrap(), None);
     assert_eq!(client.manifest(&reference, &digest).await.unwrap().bytes, built.bytes);
     let layer = &built.manifest.layers[0];
-    assert!(client.blob_exists(&reference, &layer.digest).await.unwrap());
-    assert!(!client.blob_exists(&reference, &Digest::of("other")).await.unwrap());
+    assert!(client.has_blob(&reference, layer).await.unwrap());
+    assert!(client.blob_head(&reference, &Digest::of("other")).await.unwrap().is_none());
     let mut bytes = Vec::new();
     client.fetch_blob(&reference, layer, &mut bytes).await.unwrap();
     assert_eq!(Digest::of(&bytes), layer.digest);

@@ -223,10 +223,12 @@ async fn a_blob_is_mounted_without_its_bytes_or_not_at_all() {
     let blob = Descriptor::of(media_type::LAYER_GZIP, &bytes);
     registry.put_blob("base", &bytes);
     let app = registry.reference("app");
-    assert!(!client().mount_blob(&app, &blob, "elsewhere").await.unwrap());
+    assert!(!client().mount_blob(&app, &blob, None).await.unwrap());
+    assert_eq!(registry.logged("POST", "/uploads/"), [], "there is nothing to ask for");
+    assert!(!client().mount_blob(&app, &blob, Some("elsewhere")).await.unwrap());
     assert_eq!(registry.logged("DELETE", "/uploads/").len(), 1, "the session is given back");
-    assert!(client().mount_blob(&app, &blob, "base").await.unwrap());
-    assert!(client().mount_blob(&app, &blob, "elsewhere").await.unwrap(), "it is there now");
+    assert!(client().mount_blob(&app, &blob, Some("base")).await.unwrap());
+    assert!(client().mount_blob(&app, &blob, Some("elsewhere")).await.unwrap(), "it is there now");
     assert_eq!(registry.logged("POST", "/uploads/").len(), 2);
     assert_eq!(registry.logged("PUT", "/uploads/"), []);
 

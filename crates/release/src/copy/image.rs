@@ -172,6 +172,7 @@ impl Copier<'_> {
             _ => error,
         })?;
         let attached = attached::copy(&job, root.digest, self.request.attached).await?;
+        tally.list_referrers(&self.target).await?;
         let moved = !is_tagged || attached > 0 || tally.moved();
         if !is_tagged {
             self.target.tag(&proof).await?;

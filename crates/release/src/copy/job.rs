@@ -1,12 +1,12 @@
 //! A document and everything below it on their way from a source to a target, bottom-up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use gantry_oci::{BoxFuture, Descriptor, Digest, Document, Manifest, media_type};
-use gantry_registry::Uploaded;
+use gantry_registry::{Uploaded, listed_referrer};
 
 use crate::error::{Class, Error};
 use crate::events::Step;
@@ -31,15 +31,30 @@ pub(crate) struct Job<'a> {
     pub(crate) placed: Mutex<BTreeSet<Digest>>,
 }
 
-/// What was moved so far.
+/// What was moved so far, and what of it refers to something by its subject.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
+    referrers: Mutex<BTreeMap<Digest, Vec<Descriptor>>>,
     bytes: AtomicU64,
     mounts: AtomicU64,
     foreign: Mutex<BTreeSet<String>>,
 }
 
 impl Tally {
+    /// Names what has a subject where a registry does not do so itself. The lists stand under tags, so this comes after
+    /// everything was read back and before the image's own tags.
+    pub(crate) async fn list_referrers(&self, target: &Target) -> Result<(), Error> {
+        if !matches!(target, Target::Registry { .. }) {
+            return Ok(());
+        }
+        let referrers =
+            std::mem::take(&mut *self.referrers.lock().expect("nothing panics while it holds the list"));
+        for (subject, entries) in referrers {
+            target.list_referrers(&subject, entries).await?;
+        }
+        Ok(())
+    }
+
     fn count(&self, uploaded: Uploaded) {
         match uploaded {
             Uploaded::Existed => {}
@@ -82,7 +97,7 @@ impl Job<'_> {
     ) -> Result<Proof, Error> {
         let single = matches!(root.document, Document::Manifest(_)) && !self.thorough;
         if single && self.target.has(&root.descriptor).await? {
-            self.note(root.descriptor.digest);
+            self.note_document(root);
             return self.target.prove(&root.descriptor, &root.bytes).await;
         }
         self.below(root, chosen, 0).await?;
@@ -176,8 +191,17 @@ impl Job<'_> {
             self.step.say(format!("pushed {}", descriptor.digest));
         }
         let proof = self.target.prove(descriptor, &document.bytes).await?;
-        self.note(descriptor.digest);
+        self.note_document(document);
         Ok(proof)
+    }
+
+    fn note_document(&self, document: &RawDocument) {
+        let descriptor = &document.descriptor;
+        if let Some((subject, entry)) = listed_referrer(&descriptor.media_type, &document.bytes) {
+            let mut referrers = self.tally.referrers.lock().expect("nothing panics while it holds the list");
+            referrers.entry(subject).or_default().push(entry);
+        }
+        self.note(descriptor.digest);
     }
 
     fn note(&self, digest: Digest) {

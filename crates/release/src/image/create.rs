@@ -336,7 +336,8 @@ async fn finish(images: &Images, assembly: Assembly, request: &CreateRequest) ->
     for tags in places.values() {
         let target = Target::open(images, &board, tags[0]).await?;
         let step = Step::begin(images.events.as_ref(), format!("[create] {}", tags[0].name()));
-        let proof = match write(&assembly, &target, &step).await {
+        let tally = Tally::default();
+        let proof = match write(&assembly, &target, &step, &tally).await {
             Ok(proof) => proof,
             Err(error) => {
                 step.failed(error.to_string());
@@ -344,9 +345,10 @@ async fn finish(images: &Images, assembly: Assembly, request: &CreateRequest) ->
             }
         };
         step.done();
-        proven.push((target, proof, tags));
+        proven.push((target, proof, tags, tally));
     }
-    for (target, proof, tags) in proven {
+    for (target, proof, tags, tally) in proven {
+        tally.list_referrers(&target).await?;
         for tag in tags {
             target.at((*tag).clone()).tag(&proof).await?;
             if let Place::Registry(reference) = tag {
@@ -359,9 +361,13 @@ async fn finish(images: &Images, assembly: Assembly, request: &CreateRequest) ->
     Ok(created)
 }
 
-async fn write(assembly: &Assembly, target: &Target, step: &Step<'_>) -> Result<super::target::Proof, Error> {
-    let tally = Tally::default();
-    let job = |source| Job { source, target, thorough: false, step, tally: &tally, placed: Mutex::default() };
+async fn write(
+    assembly: &Assembly,
+    target: &Target,
+    step: &Step<'_>,
+    tally: &Tally,
+) -> Result<super::target::Proof, Error> {
+    let job = |source| Job { source, target, thorough: false, step, tally, placed: Mutex::default() };
     let root = &assembly.root;
     let Document::Index(index) = &root.document else {
         return job(&assembly.first).root(root, None).await;

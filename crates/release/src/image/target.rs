@@ -203,8 +203,10 @@ impl Target {
         entries: Vec<Descriptor>,
     ) -> Result<(), Error> {
         match self {
-            // The client does it with each push.
-            Self::Registry { .. } => Ok(()),
+            Self::Registry { registry, name, .. } => {
+                let listed = registry.list_referrers(name, subject, &entries).await;
+                listed.map_err(|error| of_registry(&error))
+            }
             Self::Layout { writer, cancel, .. } => {
                 let (writer, cancel) = (Arc::clone(writer), cancel.clone());
                 let index = gantry_oci::Index::new(entries);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use gantry_oci::{Descriptor, ImageConfig, Platform, Reference};
+use gantry_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
+use gantry_registry::listed_referrer;
 
 use super::Publication;
 use super::contents::{Contents, Image};
@@ -21,9 +22,15 @@ pub(crate) struct Proof {
     repository: String,
     media_type: String,
     root: Vec<u8>,
+    referrers: BTreeMap<Digest, Vec<Descriptor>>,
 }
 
 impl Proof {
+    /// What was proven and has a subject, as the subjects' lists name it.
+    pub(crate) fn referrers(&self) -> &BTreeMap<Digest, Vec<Descriptor>> {
+        &self.referrers
+    }
+
     /// The media type and bytes of what was proven, for a tag of the repository in which it was.
     pub(crate) fn root_in(&self, name: &Reference) -> Result<(&str, &[u8]), Error> {
         match name.name() == self.repository {
@@ -53,9 +60,18 @@ pub(crate) async fn prove(
     }
     let documents = contents.documents().map(|document| async move {
         let bytes = read_document(uploader, document).await?;
-        Ok((document.digest, bytes))
+        Ok((document, bytes))
     });
-    let mut documents: BTreeMap<_, _> = all(documents).await?.into_iter().collect();
+    let mut root = Vec::new();
+    let mut referrers: BTreeMap<Digest, Vec<Descriptor>> = BTreeMap::new();
+    for (document, bytes) in all(documents).await? {
+        if let Some((subject, entry)) = listed_referrer(&document.media_type, &bytes) {
+            referrers.entry(subject).or_default().push(entry);
+        }
+        if document.digest == publication.root.digest {
+            root = bytes;
+        }
+    }
     let was_read =
         |blob: &&Descriptor| contents.images.iter().any(|image| image.config.digest == blob.digest);
     let configs = contents.configs.iter().filter(|config| !was_read(config));
@@ -64,7 +80,8 @@ pub(crate) async fn prove(
     Ok(Proof {
         repository: repository.name(),
         media_type: publication.root.media_type.clone(),
-        root: documents.remove(&publication.root.digest).expect("the root is one of the documents"),
+        root,
+        referrers,
     })
 }
 

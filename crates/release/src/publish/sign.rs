@@ -10,11 +10,15 @@
 //! GANTRY_PLATFORMS   linux/amd64,linux/arm64
 //! ```
 //!
-//! What it writes is shown as progress. If it fails, no tag of any repository moves. It ends with the command that runs
-//! it, with all that it has started.
+//! What it writes is shown as progress. If it fails, no tag of any repository moves. All that it has started ends with it,
+//! and with the command that runs it.
 
+use std::pin::pin;
 use std::process::Stdio;
+use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::FusedFuture;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
@@ -22,6 +26,9 @@ use tokio::process::{Child, Command};
 use super::{Proven, Publisher};
 use crate::error::{Class, Error};
 use crate::events::Step;
+
+/// How long what a hook wrote before its end is waited for: it is in the pipe already.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// Runs the hook for every repository, one after the other: it may want to talk to somebody.
 pub(crate) async fn sign_all(publisher: &Publisher<'_>, proven: &[Proven<'_>]) -> Result<(), Error> {
@@ -67,10 +74,28 @@ async fn sign(
         .stderr(Stdio::piped())
         .process_group(0)
         .spawn();
-    let mut child = Group(child.map_err(|error| failed(format!("cannot be run: {error}")))?);
-    let stdout = child.0.stdout.take().expect("standard output is piped");
-    let stderr = child.0.stderr.take().expect("standard error is piped");
-    let (status, (), ()) = tokio::join!(child.0.wait(), relay(stdout, step), relay(stderr, step));
+    let mut child = child.map_err(|error| failed(format!("cannot be run: {error}")))?;
+    let group = Group::of(&child);
+    let stdout = child.stdout.take().expect("standard output is piped");
+    let stderr = child.stderr.take().expect("standard error is piped");
+    let ended = async {
+        let status = child.wait().await;
+        // What it left in the background would keep the pipes open.
+        drop(group);
+        status
+    };
+    let mut relays = pin!(async { tokio::join!(relay(stdout, step), relay(stderr, step)) }.fuse());
+    let mut ended = pin!(ended);
+    let status = loop {
+        tokio::select! {
+            status = &mut ended => break status,
+            _ = &mut relays, if !relays.is_terminated() => {}
+        }
+    };
+    if !relays.is_terminated() {
+        // Only who has left the group can still hold them, and nobody waits for that one.
+        let _ = tokio::time::timeout(DRAIN_TIME, relays).await;
+    }
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(failed(format!("failed: {status}"))),
@@ -86,14 +111,19 @@ async fn relay(stream: impl AsyncRead + Unpin, step: &Step<'_>) {
     }
 }
 
-/// A process and all that it starts; killed if it is not waited for.
-struct Group(Child);
+/// A process and all that it starts, which is killed when this is dropped.
+struct Group(Option<Pid>);
+
+impl Group {
+    /// The group of a process that leads one and was not waited for.
+    fn of(leader: &Child) -> Self {
+        Self(leader.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
+    }
+}
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Its id is known for as long as nobody has waited for it.
-        let id = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(id) = id {
+        if let Some(id) = self.0 {
             let _ = kill_process_group(id, Signal::KILL);
         }
     }

@@ -52,7 +52,7 @@ impl Uploader<'_> {
             all(level.iter().map(|document| self.document(document))).await?;
         }
         for referrer in &contents.referrers {
-            self.referrer(referrer).await?;
+            self.document(referrer).await?;
         }
         Ok(())
     }
@@ -63,10 +63,7 @@ impl Uploader<'_> {
         if self.gantry.store().has_blob(&layer.digest) {
             return self.blob(layer, mount.as_deref()).await;
         }
-        let is_there = match &mount {
-            Some(from) => self.registry.mount_blob(self.repository, layer, from).await,
-            None => self.registry.blob_exists(self.repository, &layer.digest).await,
-        };
+        let is_there = self.registry.mount_blob(self.repository, layer, mount.as_deref()).await;
         // A layer that registries do not take is had from its own address by whoever pulls.
         if is_there.map_err(|error| publishing(&error))? || (origin.is_none() && !layer.urls.is_empty()) {
             return Ok(0);
@@ -104,11 +101,6 @@ impl Uploader<'_> {
         let pushed =
             self.registry.push_manifest_by_digest(self.repository, &document.media_type, &bytes).await;
         pushed.map(|_| ()).map_err(|error| publishing(&error))
-    }
-
-    /// Sends a manifest with a subject.
-    async fn referrer(&self, referrer: &Descriptor) -> Result<(), Error> {
-        self.document(referrer).await
     }
 }
 
