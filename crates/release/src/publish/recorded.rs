@@ -4,7 +4,7 @@
 //! manifests, else from labels of the same names; the time, else, from the configs. Revisions decide where both are whole
 //! numbers, as Subversion's and a build counter's are; a Git revision has no order, so otherwise the times decide.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use gantry_oci::{Descriptor, Document, ImageConfig, Reference};
 use gantry_registry::Registry;
@@ -15,6 +15,10 @@ use crate::error::{Class, Error, publishing};
 
 const REVISION: &str = "org.opencontainers.image.revision";
 const CREATED: &str = "org.opencontainers.image.created";
+/// A config is some kilobytes; it is held in memory.
+const LARGEST_CONFIG: u64 = 8 * 1024 * 1024;
+/// Indexes of one image that are read. Nobody nests more than one in another.
+const MOST_INDEXES: usize = 8;
 /// Images of an index that are asked for their age. More are not needed to know it.
 const MOST_IMAGES: usize = 16;
 
@@ -36,20 +40,26 @@ impl Recorded {
     /// Reads what is needed to know.
     pub(crate) async fn read(source: Source<'_>, root: &Descriptor) -> Result<Self, Error> {
         let mut recorded = Self::default();
-        let manifests = match source.document(root).await? {
-            Document::Manifest(manifest) => vec![manifest],
-            Document::Index(index) => {
-                recorded.note(&index.annotations);
-                let images = index.manifests.iter().filter(|entry| !entry.is_attestation());
-                let mut manifests = Vec::new();
-                for entry in images.take(MOST_IMAGES) {
-                    if let Document::Manifest(manifest) = source.document(entry).await? {
-                        manifests.push(manifest);
+        let mut manifests = Vec::new();
+        let mut open = VecDeque::from([root.clone()]);
+        let mut indexes = 0;
+        while let Some(at) = open.pop_front() {
+            match source.document(&at).await? {
+                Document::Manifest(manifest) => manifests.push(manifest),
+                Document::Index(index) => {
+                    indexes += 1;
+                    if indexes > MOST_INDEXES {
+                        let message =
+                            format!("cannot tell how old {} is: it has too many indexes", root.digest);
+                        return Err(Error::new(Class::Verification, message));
                     }
+                    recorded.note(&index.annotations);
+                    let images = index.manifests.into_iter().filter(|entry| !entry.is_attestation());
+                    let room = MOST_IMAGES.saturating_sub(open.len() + manifests.len());
+                    open.extend(images.take(room));
                 }
-                manifests
             }
-        };
+        }
         let mut latest = None;
         for manifest in manifests {
             let mut one = Self::default();
@@ -109,6 +119,10 @@ impl Source<'_> {
     }
 
     async fn config(self, at: &Descriptor) -> Result<Vec<u8>, Error> {
+        if at.size > LARGEST_CONFIG {
+            let message = format!("cannot tell how old an image is: its config {} is too large", at.digest);
+            return Err(Error::new(Class::Verification, message));
+        }
         match self {
             Self::Store(store) => Ok(store.read_blob(&at.digest)?),
             Self::Registry(registry, name) => {
@@ -122,6 +136,8 @@ impl Source<'_> {
 
 #[cfg(test)]
 mod tests {
+    use gantry_oci::{Index, Manifest, media_type};
+
     use super::*;
 
     #[test]
@@ -147,5 +163,32 @@ mod tests {
             let is_newer = recorded(theirs.0, theirs.1).newer_than(&recorded(ours.0, ours.1)).is_some();
             assert_eq!(is_newer, newer, "{theirs:?} before {ours:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn images_of_nested_indexes_count_and_configs_are_small() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let put = |media_type: &str, document: &serde_json::Value| {
+            let bytes = document.to_string();
+            store.put_blob(bytes.as_bytes()).unwrap();
+            Descriptor::of(media_type, bytes.as_bytes())
+        };
+        let time = "2024-01-01T00:00:00Z";
+        let config = serde_json::json!({
+            "os": "linux", "architecture": "amd64", "created": time, "rootfs": {"type": "layers", "diff_ids": []}
+        });
+        let config = put(media_type::CONFIG, &config);
+        let nested = |config: Descriptor| {
+            let manifest = serde_json::to_value(Manifest::new(config, vec![])).unwrap();
+            let inner = Index::new(vec![put(media_type::MANIFEST, &manifest)]);
+            let inner = put(media_type::INDEX, &serde_json::to_value(inner).unwrap());
+            put(media_type::INDEX, &serde_json::to_value(Index::new(vec![inner])).unwrap())
+        };
+        let recorded = Recorded::read(Source::Store(&store), &nested(config.clone())).await.unwrap();
+        assert_eq!(recorded.created, time.parse().ok());
+        let huge = nested(Descriptor { size: 1 << 40, ..config });
+        let error = Recorded::read(Source::Store(&store), &huge).await.unwrap_err();
+        assert_eq!(error.class, Class::Verification);
     }
 }
