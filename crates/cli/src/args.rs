@@ -103,6 +103,9 @@ pub(crate) struct Publish {
     pub(crate) tag: Vec<String>,
     #[command(flatten)]
     pub(crate) terms: TermsArgs,
+    /// What to do when programs of the result are for another architecture than its platform
+    #[arg(long, value_enum, default_value_t = VerifyLevel::Enforce, value_name = "LEVEL")]
+    pub(crate) verify: VerifyLevel,
     /// Forget that publishing this result was interrupted, and publish nothing
     #[arg(long, conflicts_with_all = ["list", "tag", "metadata_file", "iidfile"])]
     pub(crate) forget: bool,

@@ -6,16 +6,19 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use gantry_oci::{Digest, ImageConfig, Reference};
-use gantry_store::{BuiltImage, ImageBlob, ImageResult, Publication as Unfinished, Store};
+use gantry_oci::{Digest, ImageConfig, Platform, Reference};
+use gantry_store::{
+    BuiltImage, ImageBlob, ImageName, ImageResult, LayerBlob, Publication as Unfinished, Store,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::build::Image;
 use crate::error::{Class, Error};
-use crate::events::Events;
+use crate::events::{Event, Events};
 use crate::gantry::Gantry;
 use crate::publish::{Contents, Publication, Publisher, Terms, read_part, terms_of};
 use crate::report::{BuildReport, LayerReport, PlatformReport};
+use crate::verify::{self, Candidate, VerifyPolicy};
 
 /// The shortest beginning of a digest that names a result.
 const SHORTEST_PREFIX: usize = 4;
@@ -29,6 +32,8 @@ pub struct PublishRequest {
     pub tags: Vec<Reference>,
     /// On which terms.
     pub terms: Terms,
+    /// How its programs are verified where its build did not do it.
+    pub verify: VerifyPolicy,
 }
 
 /// Publishes a result of the store.
@@ -43,17 +48,23 @@ pub async fn publish(
     let store = gantry.store();
     // What was begun with one signature ends with one, by whatever command is the usual one now.
     request.terms.sign = gantry.completed(request.terms.clone()).sign;
+    let policy = request.verify.clone();
     let result = find(store, &request.result)?;
-    let targets = targets(store, &result, request)?;
+    let targets = targets(store, &result, request, events.as_ref())?;
     targets.iter().try_for_each(|target| target.terms.check(&target.names))?;
     let contents = Contents::read(store, &result.image.root, &result.image.referrers)?;
     let report = report(store, &result, &contents, &targets)?;
+    let origins = store.image_origins(&result.image.root.digest)?;
+    let candidates = candidates(&report, &origins);
+    verify::check_programs(gantry, &candidates, &policy, events.as_ref(), &cancel).await?;
+    // What the build was for, not what its documents say now: those are what is compared with it.
+    let wanted = platforms(&result)?;
     for Target { names, terms } in targets {
         let publication = Publication {
             root: result.image.root.clone(),
             referrers: result.image.referrers.clone(),
-            platforms: report.platforms.iter().map(|one| one.platform.clone()).collect(),
-            origins: store.image_origins(&result.image.root.digest)?,
+            platforms: wanted.clone(),
+            origins: origins.clone(),
             names,
         };
         let terms = gantry.completed(terms);
@@ -61,6 +72,31 @@ pub async fn publish(
         publisher.publish(&[publication]).await?;
     }
     Ok(report)
+}
+
+/// What of a result there is to verify.
+fn candidates(report: &BuildReport, origins: &BTreeMap<Digest, String>) -> Vec<Candidate> {
+    let layer = |layer: &LayerReport| LayerBlob {
+        diff_id: layer.diff_id,
+        descriptor: layer.descriptor.clone(),
+        origin: origins.get(&layer.descriptor.digest).cloned(),
+    };
+    let candidate = |one: &PlatformReport| Candidate {
+        platform: one.platform.clone(),
+        config: one.config.digest,
+        layers: one.layers.iter().map(layer).collect(),
+    };
+    report.platforms.iter().map(candidate).collect()
+}
+
+fn platforms(result: &ImageResult) -> Result<Vec<Platform>, Error> {
+    let parse = |text: &String| {
+        text.parse().map_err(|error| {
+            let message = format!("the platforms of {} cannot be read: {error}", result.image.root.digest);
+            Error::new(Class::Internal, message)
+        })
+    };
+    result.image.platforms.iter().map(parse).collect()
 }
 
 /// Names that are published on the same terms.
@@ -84,7 +120,15 @@ pub fn forget(gantry: &Gantry, result: &str) -> Result<(), Error> {
     if rows.is_empty() {
         return Err(Error::new(Class::NotFound, format!("no publish of {root} was interrupted")));
     }
-    rows.iter().try_for_each(|row| Ok(gantry.store().end_publication(&row.id)?))
+    let store = gantry.store();
+    for row in rows {
+        // Held until it is gone: nobody begins it again in between.
+        let Some(_lock) = store.try_lock_publication(&row.id)? else {
+            return Err(Error::new(Class::Publish, format!("another process publishes {root} just now")));
+        };
+        store.end_publication(&row.id)?;
+    }
+    Ok(())
 }
 
 /// Publications that began and did not end, and that nobody works on; the oldest first.
@@ -133,32 +177,58 @@ pub(crate) fn origins(image: &Image) -> BTreeMap<Digest, String> {
 }
 
 /// Where a result goes: where the request says, else where it was going when it was interrupted, else where its build
-/// would have sent it.
-fn targets(store: &Store, result: &ImageResult, request: PublishRequest) -> Result<Vec<Target>, Error> {
+/// would have sent it. Only what the request says may be a name that another result has got since.
+fn targets(
+    store: &Store,
+    result: &ImageResult,
+    request: PublishRequest,
+    events: &dyn Events,
+) -> Result<Vec<Target>, Error> {
     let PublishRequest { tags: mut names, terms, .. } = request;
     if !names.is_empty() {
         names.sort();
         names.dedup();
         return Ok(vec![Target { names, terms }]);
     }
-    let parse = |name: &String| name.parse::<Reference>().ok();
     let root = result.image.root.digest;
-    let unfinished = store.publications()?.into_iter().filter(|row| row.root == root);
-    let unfinished = unfinished.map(|row| {
-        let terms = terms_of(&row, &terms)?;
-        Ok::<_, Error>(Target { names: row.names.iter().filter_map(parse).collect(), terms })
-    });
-    let unfinished = unfinished.collect::<Result<Vec<_>, _>>()?;
-    if !unfinished.is_empty() {
-        return Ok(unfinished);
+    let mut lost = Vec::new();
+    let mut targets = Vec::new();
+    for row in store.publications()?.into_iter().filter(|row| row.root == root) {
+        lost.extend(row.lost.iter().cloned());
+        let names = references(row.kept());
+        if !names.is_empty() {
+            targets.push(Target { names, terms: terms_of(&row, &terms)? });
+        }
     }
-    let built = result.names.iter().filter(|name| name.built.is_some());
-    let names: Vec<_> = built.filter_map(|name| parse(&name.name)).collect();
-    match names.is_empty() {
-        true => Err(Error::new(Class::Usage, format!("{root} has no name to publish it under"))
-            .hint("give one with --tag")),
-        false => Ok(vec![Target { names, terms }]),
+    if targets.is_empty() {
+        let (current, others): (Vec<_>, Vec<_>) =
+            result.names.iter().filter(|name| name.built.is_some()).partition(|name| name.is_current);
+        lost.extend(others.into_iter().map(|name| name.name.clone()));
+        let names = references(current.into_iter().map(|name| &name.name));
+        if !names.is_empty() {
+            targets.push(Target { names, terms });
+        }
     }
+    lost.sort();
+    lost.dedup();
+    let lost = lost.join(", ");
+    if targets.is_empty() {
+        let message = match lost.is_empty() {
+            true => format!("{root} has no name to publish it under"),
+            false => format!("{root} has no name any more: another result was built or published as {lost}"),
+        };
+        return Err(Error::new(Class::Usage, message).hint("give one with --tag"));
+    }
+    if !lost.is_empty() {
+        let message = format!("not published as {lost}: another result was built or published so since");
+        events
+            .event(Event::Warning { message, hints: vec!["--tag publishes it so nevertheless".to_owned()] });
+    }
+    Ok(targets)
+}
+
+fn references<'a>(names: impl Iterator<Item = &'a String>) -> Vec<Reference> {
+    names.filter_map(|name| name.parse().ok()).collect()
 }
 
 /// The result that a text names.
@@ -188,9 +258,9 @@ fn find(store: &Store, text: &str) -> Result<ImageResult, Error> {
             }
         }
     }
-    // Results are sorted: of several that had the name, the newest has it.
     let name = wanted.parse::<Reference>().map(|name| name.to_string());
-    let named = |result: &&ImageResult| result.names.iter().any(|one| Ok(&one.name) == name.as_ref());
+    let is_it = |one: &ImageName| one.is_current && Ok(&one.name) == name.as_ref();
+    let named = |result: &&ImageResult| result.names.iter().any(is_it);
     results.iter().find(named).cloned().ok_or_else(|| {
         Error::new(Class::NotFound, format!("the store has no result `{text}`"))
             .hint("`gantry publish --list` shows all; a result is named by digest, the beginning of one, name or metadata file")
@@ -244,3 +314,6 @@ fn report(
     let names = targets.iter().flat_map(|target| &target.names).map(crate::output::shown_name).collect();
     Ok(BuildReport { root: result.image.root.clone(), platforms, names })
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ use content::Content;
 use image::Examination;
 
 pub(crate) use bases::check_bases;
-pub(crate) use built::check_built;
+pub(crate) use built::{Candidate, check_built, check_programs};
 pub use report::{Check, CheckName, ImageReport, Outcome, ProgramCounts, VerifyReport};
 pub use rules::{Rules, VerifyMode, VerifyPolicy};
 pub use subject::Subject;

@@ -6,6 +6,7 @@
 //!                           id: digest of root and names; names: JSON list; terms: the caller's own text, under which
 //!                           conditions; state: `uploading`, `proven`; started: Unix seconds
 //! publication_tags (id, name)                        tags that were written
+//! publication_lost (id, name)                        names that another image was built or published under since it began
 //! ```
 //!
 //! A row is there before the first byte is sent and goes when the last tag is written: what is listed is unfinished.
@@ -14,7 +15,7 @@
 
 use gantry_oci::Digest;
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 use serde_json::json;
 
 use crate::error::During;
@@ -26,6 +27,8 @@ const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS publications (id TEXT PRIMARY KEY, root TEXT NOT NULL, names TEXT NOT NULL,
     terms TEXT NOT NULL, state TEXT NOT NULL, started INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS publication_tags (id TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (id, name))
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS publication_lost (id TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (id, name))
     WITHOUT ROWID;
 ";
 
@@ -55,6 +58,15 @@ pub struct Publication {
     pub started: i64,
     /// The names whose tags were written.
     pub tagged: Vec<String>,
+    /// The names that another image was built or published under since: they are not this one's any more.
+    pub lost: Vec<String>,
+}
+
+impl Publication {
+    /// The names that it still has a right to.
+    pub fn kept(&self) -> impl Iterator<Item = &String> {
+        self.names.iter().filter(|name| !self.lost.contains(name))
+    }
 }
 
 pub(crate) fn create_tables(database: &Connection) -> Result<(), StoreError> {
@@ -73,7 +85,8 @@ impl Store {
         self.try_lock(&format!("publish-{}", id.hex()))
     }
 
-    /// Notes that a publication begins, or begins again: then what is known of its tags stays.
+    /// Notes that a publication begins, or begins again: then what is known of its tags stays, and all names are its own
+    /// once more.
     pub fn begin_publication(
         &self,
         root: &Digest,
@@ -81,13 +94,19 @@ impl Store {
         terms: &str,
     ) -> Result<Digest, StoreError> {
         let id = Self::publication_id(root, names);
-        self.database()
+        let mut database = self.database();
+        let transaction = database.transaction().during("begin")?;
+        transaction
             .execute(
                 "INSERT INTO publications VALUES (?1, ?2, ?3, ?4, 'uploading', ?5)
                  ON CONFLICT (id) DO UPDATE SET terms = excluded.terms, state = excluded.state",
                 params![id.to_string(), root.to_string(), json!(names).to_string(), terms, now()],
             )
             .during("begin a publication")?;
+        transaction
+            .execute("DELETE FROM publication_lost WHERE id = ?1", [id.to_string()])
+            .during("begin a publication")?;
+        transaction.commit().during("begin a publication")?;
         Ok(id)
     }
 
@@ -111,7 +130,7 @@ impl Store {
     pub fn end_publication(&self, id: &Digest) -> Result<(), StoreError> {
         let mut database = self.database();
         let transaction = database.transaction().during("begin")?;
-        for table in ["publication_tags", "publications"] {
+        for table in ["publication_tags", "publication_lost", "publications"] {
             transaction
                 .execute(&format!("DELETE FROM {table} WHERE id = ?1"), [id.to_string()])
                 .during("end a publication")?;
@@ -130,23 +149,24 @@ impl Store {
         let rows = query.query_map([], publication_of).during("read the journal")?;
         let mut found = rows.collect::<Result<Vec<_>, _>>().during("read the journal")?;
         for publication in &mut found {
-            publication.tagged = tagged(&database, &publication.id)?;
+            publication.tagged = names_in(&database, "publication_tags", &publication.id)?;
+            publication.lost = names_in(&database, "publication_lost", &publication.id)?;
         }
         Ok(found)
     }
+}
 
-    /// The unfinished publication with this id.
-    pub fn publication(&self, id: &Digest) -> Result<Option<Publication>, StoreError> {
-        let database = self.database();
-        let mut query = database
-            .prepare_cached("SELECT id, root, names, terms, state, started FROM publications WHERE id = ?1")
-            .during("prepare a query")?;
-        let found =
-            query.query_row([id.to_string()], publication_of).optional().during("read the journal")?;
-        let Some(mut publication) = found else { return Ok(None) };
-        publication.tagged = tagged(&database, id)?;
-        Ok(Some(publication))
-    }
+/// Takes a name that another image is now built or published under from unfinished publications.
+pub(crate) fn take_name(database: &Connection, root: &str, name: &str) -> Result<(), StoreError> {
+    database
+        .execute(
+            "INSERT OR IGNORE INTO publication_lost
+             SELECT row.id, ?1 FROM publications AS row, json_each(row.names) AS name
+             WHERE name.value = ?1 AND row.root <> ?2",
+            [name, root],
+        )
+        .during("take a name from unfinished publications")?;
+    Ok(())
 }
 
 fn publication_of(row: &Row<'_>) -> rusqlite::Result<Publication> {
@@ -162,12 +182,13 @@ fn publication_of(row: &Row<'_>) -> rusqlite::Result<Publication> {
         state: if state == "proven" { PublicationState::Proven } else { PublicationState::Uploading },
         started: row.get(5)?,
         tagged: Vec::new(),
+        lost: Vec::new(),
     })
 }
 
-fn tagged(database: &Connection, id: &Digest) -> Result<Vec<String>, StoreError> {
+fn names_in(database: &Connection, table: &str, id: &Digest) -> Result<Vec<String>, StoreError> {
     let mut query = database
-        .prepare_cached("SELECT name FROM publication_tags WHERE id = ?1 ORDER BY name")
+        .prepare_cached(&format!("SELECT name FROM {table} WHERE id = ?1 ORDER BY name"))
         .during("prepare a query")?;
     let rows = query.query_map([id.to_string()], |row| row.get(0)).during("read the journal")?;
     rows.collect::<Result<_, _>>().during("read the journal")
@@ -199,11 +220,31 @@ mod tests {
         );
         assert_eq!((found.names.as_slice(), found.tagged.as_slice()), (&names[..], &names[..1]));
         assert_eq!(store.begin_publication(&root, &names, "other").unwrap(), id, "it is the same one");
-        let again = store.publication(&id).unwrap().unwrap();
+        let [again] = store.publications().unwrap().try_into().unwrap();
         assert_eq!((again.terms.as_str(), again.state), ("other", PublicationState::Uploading));
         assert_eq!(again.tagged, names[..1], "what was written stays known");
         store.end_publication(&id).unwrap();
         assert_eq!(store.publications().unwrap(), []);
-        assert_eq!(store.publication(&id).unwrap(), None);
+    }
+
+    #[test]
+    fn names_that_another_image_got_are_lost_until_it_begins_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let names = ["r.io/a:1", "r.io/a:2", "r.io/a:3"].map(str::to_owned);
+        let (old, new) = (Digest::of("old"), Digest::of("new"));
+        // What was there before it began takes nothing from it.
+        store.put_image_published(&new, &names[2]).unwrap();
+        store.begin_publication(&old, &names, "terms").unwrap();
+        let kept = || {
+            let [found] = store.publications().unwrap().try_into().unwrap();
+            found.kept().cloned().collect::<Vec<_>>()
+        };
+        store.put_image_published(&old, &names[1]).unwrap();
+        assert_eq!(kept(), names);
+        store.put_image_published(&new, &names[0]).unwrap();
+        assert_eq!(kept(), names[1..]);
+        store.begin_publication(&old, &names, "terms").unwrap();
+        assert_eq!(kept(), names);
     }
 }

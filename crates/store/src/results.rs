@@ -6,8 +6,12 @@
 //!                                    root: digest; descriptors as JSON; lists as JSON; created: Unix seconds, the latest
 //! image_names   (root, name, built, published)   when it was last built and published under the name; the latter may be
 //!                                                NULL
+//! image_owners  (name, root)                     the image that was built or published under a name last
 //! image_blobs   (root, digest, size, origin)     everything that the image is made of
 //! ```
+//!
+//! A name is one image's: that of whoever said it last, in the order in which it was written down. Seconds would not do,
+//! since two builds may end in one.
 //!
 //! A blob that `image_blobs` names is in use for as long as its result is recorded: whatever frees space keeps it, or
 //! forgets the result as a whole. A blob with an origin may go: publishing fetches it from there again. So a result that
@@ -21,6 +25,7 @@ use rusqlite::{Connection, Row, params};
 use serde_json::json;
 
 use crate::error::During;
+use crate::journal;
 use crate::records::now;
 use crate::{Store, StoreError};
 
@@ -30,6 +35,7 @@ CREATE TABLE IF NOT EXISTS image_results (root TEXT PRIMARY KEY, descriptor TEXT
     platforms TEXT NOT NULL, outputs TEXT NOT NULL, created INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS image_names (root TEXT NOT NULL, name TEXT NOT NULL, built INTEGER, published INTEGER,
     PRIMARY KEY (root, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS image_owners (name TEXT PRIMARY KEY, root TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS image_blobs (root TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, origin TEXT,
     PRIMARY KEY (root, digest)) WITHOUT ROWID;
 ";
@@ -67,6 +73,8 @@ pub struct ImageName {
     pub built: Option<i64>,
     /// When it was last published under it, in Unix seconds.
     pub published: Option<i64>,
+    /// Whether no other image was built or published under it since.
+    pub is_current: bool,
 }
 
 /// A blob of a finished image.
@@ -116,6 +124,7 @@ impl Store {
                     params![root, name, now()],
                 )
                 .during("record an image's name")?;
+            claim(&transaction, &root, name)?;
         }
         for blob in blobs {
             let size = i64::try_from(blob.size).unwrap_or(i64::MAX);
@@ -131,14 +140,18 @@ impl Store {
 
     /// Records that an image was published now under a name.
     pub fn put_image_published(&self, root: &Digest, name: &str) -> Result<(), StoreError> {
-        self.database()
+        let root = root.to_string();
+        let mut database = self.database();
+        let transaction = database.transaction().during("begin")?;
+        transaction
             .execute(
                 "INSERT INTO image_names VALUES (?1, ?2, NULL, ?3)
                  ON CONFLICT (root, name) DO UPDATE SET published = excluded.published",
-                params![root.to_string(), name, now()],
+                params![root, name, now()],
             )
             .during("record that an image was published")?;
-        Ok(())
+        claim(&transaction, &root, name)?;
+        transaction.commit().during("record that an image was published")
     }
 
     /// All finished images, the newest first.
@@ -172,12 +185,31 @@ impl Store {
     }
 }
 
+/// Gives a name to an image, and takes it from the unfinished publications of others.
+fn claim(database: &Connection, root: &str, name: &str) -> Result<(), StoreError> {
+    database
+        .execute(
+            "INSERT INTO image_owners VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET root = excluded.root",
+            [name, root],
+        )
+        .during("record whose a name is")?;
+    journal::take_name(database, root, name)
+}
+
 fn names(database: &Connection) -> Result<BTreeMap<String, Vec<ImageName>>, StoreError> {
     let mut query = database
-        .prepare_cached("SELECT root, name, built, published FROM image_names ORDER BY root, name")
+        .prepare_cached(
+            "SELECT image_names.root, name, built, published, image_owners.root = image_names.root
+             FROM image_names JOIN image_owners USING (name) ORDER BY image_names.root, name",
+        )
         .during("prepare a query")?;
     let rows = query.query_map([], |row| {
-        let name = ImageName { name: row.get(1)?, built: row.get(2)?, published: row.get(3)? };
+        let name = ImageName {
+            name: row.get(1)?,
+            built: row.get(2)?,
+            published: row.get(3)?,
+            is_current: row.get(4)?,
+        };
         Ok((row.get::<_, String>(0)?, name))
     });
     let mut names: BTreeMap<String, Vec<ImageName>> = BTreeMap::new();
@@ -260,5 +292,35 @@ mod tests {
         assert!(found.created > 0);
         let origins = store.image_origins(&one.root.digest).unwrap();
         assert_eq!(origins.into_iter().collect::<Vec<_>>(), [(base.digest, "r.io/base".to_owned())]);
+    }
+
+    #[test]
+    fn a_name_is_that_of_the_image_that_got_it_last() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let (one, two) = (image("one"), image("two"));
+        let owner = |name: &str| {
+            let results = store.image_results().unwrap();
+            let owns = |result: &&ImageResult| {
+                result.names.iter().any(|known| known.name == name && known.is_current)
+            };
+            let owners: Vec<_> = results.iter().filter(owns).map(|result| result.image.root.digest).collect();
+            assert_eq!(owners.len(), 1, "{results:?}");
+            owners[0]
+        };
+        let build = |image: &BuiltImage, name: &str| {
+            store.put_image_result(image, &[name.to_owned()], &[]).unwrap();
+        };
+        // All within one second, in both orders of the digests.
+        for _ in 0..2 {
+            build(&one, "r.io/a:1");
+            build(&two, "r.io/a:1");
+            build(&one, "r.io/a:2");
+            assert_eq!((owner("r.io/a:1"), owner("r.io/a:2")), (two.root.digest, one.root.digest));
+            store.put_image_published(&one.root.digest, "r.io/a:1").unwrap();
+            assert_eq!(owner("r.io/a:1"), one.root.digest);
+            build(&two, "r.io/a:2");
+            assert_eq!(owner("r.io/a:2"), two.root.digest);
+        }
     }
 }

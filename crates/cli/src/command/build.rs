@@ -99,7 +99,8 @@ fn request(global: &Global, args: &Build) -> Result<BuildRequest, Error> {
     })
 }
 
-fn verify_mode(level: VerifyLevel) -> VerifyMode {
+/// How strictly a result is verified.
+pub(crate) fn verify_mode(level: VerifyLevel) -> VerifyMode {
     match level {
         VerifyLevel::Off => VerifyMode::Off,
         VerifyLevel::Report => VerifyMode::Report,

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use gantry_release::{
-    Class, Error, Gantry, ImageResult, PublicationState, PublishRequest, UnfinishedPublication,
+    Class, Error, Gantry, ImageResult, PublicationState, PublishRequest, UnfinishedPublication, VerifyPolicy,
     check_writable, forget, publish, results, unfinished,
 };
 
+use super::build::verify_mode;
 use crate::args::{Global, ProgressMode, Publish};
 use crate::signals::Signals;
 use crate::{config, exit, metadata, progress, terms};
@@ -30,6 +31,7 @@ pub(crate) async fn run(global: &Global, args: &Publish) -> Result<ExitCode, Err
         result: result.clone(),
         tags: args.tag.iter().map(|text| terms::tag(text)).collect::<Result<_, _>>()?,
         terms: terms::terms(&args.terms)?,
+        verify: VerifyPolicy { mode: verify_mode(args.verify), rules: config::verify_rules(global)? },
     };
     for path in args.metadata_file.iter().chain(&args.iidfile) {
         check_writable(path)?;

@@ -39,12 +39,14 @@ impl<'a> Entry<'a> {
         let names = names(publication);
         let root = publication.root.digest;
         let id = Store::publication_id(&root, &names);
-        let mut said = false;
+        let mut tries = 0;
         let lock = loop {
             if let Some(lock) = store.try_lock_publication(&id)? {
                 break lock;
             }
-            if !std::mem::replace(&mut said, true) {
+            // Whoever lists what is unfinished holds it for a moment: that is nothing to tell.
+            tries += 1;
+            if tries == 2 {
                 let message =
                     format!("another process publishes {root} under the same names: waiting for it");
                 publisher.events.event(Event::Warning { message, hints: Vec::new() });
@@ -63,8 +65,12 @@ impl<'a> Entry<'a> {
     /// Ends it, and with it what was begun for the same names before and never ended.
     pub(crate) fn end(self) -> Result<(), Error> {
         for other in self.store.publications()? {
-            let is_replaced = other.names.iter().all(|name| self.names.contains(name));
-            if is_replaced && other.id != self.id && self.store.try_lock_publication(&other.id)?.is_some() {
+            let is_replaced = other.kept().all(|name| self.names.contains(name));
+            if !is_replaced || other.id == self.id {
+                continue;
+            }
+            // Held until it is gone: nobody begins it again in between.
+            if let Some(_lock) = self.store.try_lock_publication(&other.id)? {
                 self.store.end_publication(&other.id)?;
             }
         }
@@ -93,8 +99,13 @@ pub(crate) fn mention_unfinished(
 ) -> Result<(), Error> {
     let ours: Vec<_> = publications.iter().map(id).collect();
     for row in unfinished(publisher.gantry)?.into_iter().filter(|row| !ours.contains(&row.id)) {
-        let message = format!("an earlier publish of {} as {} did not end", row.root, row.names.join(", "));
-        let hints = vec![format!("`gantry publish {}` ends it", row.root)];
+        let kept: Vec<_> = row.kept().map(String::as_str).collect();
+        if kept.is_empty() {
+            continue;
+        }
+        let message = format!("an earlier publish of {} as {} did not end", row.root, kept.join(", "));
+        let hints =
+            vec![format!("`gantry publish {0}` ends it, `gantry publish {0} --forget` drops it", row.root)];
         publisher.events.event(Event::Warning { message, hints });
     }
     Ok(())
@@ -190,6 +201,7 @@ mod tests {
             state: PublicationState::Uploading,
             started: 0,
             tagged: Vec::new(),
+            lost: Vec::new(),
         };
         let error = terms_of(&row, &Terms::default()).unwrap_err();
         assert_eq!(error.class, Class::Usage);

@@ -1,12 +1,12 @@
-//! What a build has made, looked at before anything leaves the machine.
+//! What a build has made, now or earlier, looked at before anything leaves the machine.
 //!
 //! New layers have got their indexes while they were written, and those of the base while they were unpacked, so that
 //! nothing is read again. The verdict on a config is kept: it names all layers and the command.
 
-use gantry_engine::ExportedLayer;
 use gantry_layer::FileTree;
 use gantry_llb::key::KeyWriter;
 use gantry_oci::{Digest, ImageConfig, Platform};
+use gantry_store::LayerBlob;
 use tokio_util::sync::CancellationToken;
 
 use super::content::blocking;
@@ -27,16 +27,42 @@ pub(crate) async fn check_built(
     events: &dyn Events,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
-    let policy = &request.verify;
     let is_given_away = |output: &Output| !matches!(output, Output::Tar(_) | Output::Local(_));
-    if policy.mode == VerifyMode::Off || !request.outputs.iter().any(is_given_away) {
+    if !request.outputs.iter().any(is_given_away) {
+        return Ok(());
+    }
+    let candidates = image.platforms.iter().map(|built| Candidate {
+        platform: built.report.platform.clone(),
+        config: built.report.config.digest,
+        layers: built.layers.iter().map(|layer| layer.blob.clone()).collect(),
+    });
+    check_programs(gantry, &candidates.collect::<Vec<_>>(), &request.verify, events, cancel).await
+}
+
+/// One platform of an image of the store, before it is given away.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    /// The platform that it says it is for.
+    pub(crate) platform: Platform,
+    /// Its config.
+    pub(crate) config: Digest,
+    /// Its layers, bottom first.
+    pub(crate) layers: Vec<LayerBlob>,
+}
+
+/// Verifies every platform of an image. Costs nothing where it was done before by the same rules.
+pub(crate) async fn check_programs(
+    gantry: &Gantry,
+    candidates: &[Candidate],
+    policy: &VerifyPolicy,
+    events: &dyn Events,
+    cancel: &CancellationToken,
+) -> Result<(), Error> {
+    if policy.mode == VerifyMode::Off {
         return Ok(());
     }
     let step = Step::begin(events, "[internal] verify the programs of the image");
-    let checks = image.platforms.iter().map(|built| {
-        let report = &built.report;
-        check_platform(gantry, &report.platform, &report.config.digest, &built.layers, policy)
-    });
+    let checks = candidates.iter().map(|candidate| check_platform(gantry, candidate, policy));
     let doubts = tokio::select! {
         doubts = futures_util::future::try_join_all(checks) => doubts,
         () = cancel.cancelled() => Err(Error::new(Class::Cancelled, "stopped while verifying")),
@@ -48,8 +74,7 @@ pub(crate) async fn check_built(
             return Err(error);
         }
     };
-    for (built, doubts) in image.platforms.iter().zip(doubts) {
-        let platform = &built.report.platform;
+    for (Candidate { platform, .. }, doubts) in candidates.iter().zip(doubts) {
         for Check { outcome, detail, .. } in doubts {
             let message = format!("the image for {platform}: {detail}");
             if outcome == Outcome::Fail && policy.mode == VerifyMode::Enforce {
@@ -69,9 +94,7 @@ pub(crate) async fn check_built(
 /// What is wrong or doubtful about the programs of one platform.
 async fn check_platform(
     gantry: &Gantry,
-    platform: &Platform,
-    config: &Digest,
-    layers: &[ExportedLayer],
+    Candidate { platform, config, layers }: &Candidate,
     policy: &VerifyPolicy,
 ) -> Result<Vec<Check>, Error> {
     let rules = policy.rules.compile()?;
@@ -83,7 +106,7 @@ async fn check_platform(
     }
     let config: ImageConfig = serde_json::from_slice(&gantry.store().read_blob(config)?)
         .map_err(|error| Error::new(Class::Internal, format!("the new config cannot be read: {error}")))?;
-    let indexes = layers.iter().map(|layer| gantry.engine.layer_index(&layer.blob));
+    let indexes = layers.iter().map(|layer| gantry.engine.layer_index(layer));
     let indexes = futures_util::future::try_join_all(indexes).await?;
     let wanted = platform.clone();
     let judge = move || programs::judge(&FileTree::merge(&indexes), &config.config, &wanted, &rules);
