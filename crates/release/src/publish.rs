@@ -270,7 +270,7 @@ impl Publisher<'_> {
 async fn list_referrers(registry: &Registry, proven: &[Proven<'_>]) -> Result<(), Error> {
     for one in proven {
         for (subject, entries) in one.proof.referrers() {
-            let listed = registry.list_referrers(one.names[0], &subject, &entries).await;
+            let listed = registry.list_referrers(one.names[0], subject, entries).await;
             listed.map_err(|error| publishing(&error))?;
         }
     }
