@@ -132,7 +132,7 @@ fn refusal(reference: &Reference, platform: &Platform, found: &str) -> Error {
 
 /// The base is pinned to a digest, so that the verdict on it stays true.
 fn verdict_key(reference: &Reference, platform: &Platform, policy: &VerifyPolicy) -> Digest {
-    let mut key = KeyWriter::new("gantry base verdict 1");
+    let mut key = KeyWriter::new("gantry base verdict 2");
     key.part(reference.digest().map(ToString::to_string).unwrap_or_default()).part(platform.to_string());
     policy.rules.write_key(&mut key);
     key.finish()

@@ -119,7 +119,7 @@ async fn check_platform(
 }
 
 fn verdict_key(config: &Digest, platform: &Platform, policy: &VerifyPolicy) -> Digest {
-    let mut key = KeyWriter::new("gantry image verdict 1");
+    let mut key = KeyWriter::new("gantry image verdict 2");
     key.part(config.to_string()).part(platform.to_string());
     policy.rules.write_key(&mut key);
     key.finish()

@@ -69,7 +69,7 @@ pub(crate) fn judge(
 struct Judge<'a> {
     tree: &'a FileTree,
     config: &'a ContainerConfig,
-    machine: &'static Machine,
+    machine: Machine,
     rules: &'a CompiledRules,
 }
 
@@ -250,7 +250,7 @@ impl<'a> Judge<'a> {
     }
 
     fn summary(&self, counts: &ProgramCounts, decided: bool) -> Check {
-        let Machine { architecture, .. } = self.machine;
+        let Machine { architecture, .. } = &self.machine;
         let mut detail = format!("{} for {architecture}, {} for others", counts.native, counts.foreign);
         if let Some(example) = counts.foreign_examples.first() {
             detail.push_str(&format!(": {example}"));
@@ -278,14 +278,14 @@ impl<'a> Judge<'a> {
             return Verdict::Exempt;
         }
         match elf.architecture() {
-            found if found == Some(self.machine.architecture) => Verdict::Native,
+            _ if self.is_native(elf) => Verdict::Native,
             found if found.is_some() && found == self.machine.also_runs => Verdict::AlsoRuns,
             _ => Verdict::Foreign,
         }
     }
 
     fn is_native(&self, elf: &Elf) -> bool {
-        elf.architecture() == Some(self.machine.architecture)
+        self.machine.runs(elf)
     }
 
     fn is_exempt(&self, path: &str) -> bool {

@@ -57,6 +57,23 @@ fn distribution(architecture: &str, loader: &str) -> Vec<Entry> {
 }
 
 #[test]
+fn every_linux_architecture_is_judged() {
+    let shell = [file("bin/sh", "amd64")];
+    let failed = ["Fail shells: /bin/sh is an x86-64 program"];
+    for platform in ["linux/mips", "linux/ppc", "linux/s390", "linux/sparc64", "linux/m68k"] {
+        let found = found(&shell, &ContainerConfig::default(), platform);
+        assert!(found.contains(&failed[0].to_owned()), "{platform}: {found:?}");
+    }
+    // Of a machine that headers do not tell, a program may be for any that they do not.
+    let unknown = [file("bin/sh", "xtensa")];
+    assert_eq!(found(&unknown, &ContainerConfig::default(), "linux/m68k"), NOTHING);
+    assert_ne!(found(&unknown, &ContainerConfig::default(), "linux/mips"), NOTHING);
+    for platform in ["linux/wasm", "windows/amd64"] {
+        assert_eq!(found(&shell, &ContainerConfig::default(), platform), NOTHING, "{platform}");
+    }
+}
+
+#[test]
 fn an_honest_image_passes_for_its_platform_and_fails_for_others() {
     for (architecture, loader) in [
         ("amd64", "ld-linux-x86-64.so.2"),
