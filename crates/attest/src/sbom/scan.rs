@@ -93,16 +93,13 @@ pub fn scan(tree: &dyn Tree) -> Result<Inventory, ScanError> {
     let mut seen = BTreeSet::new();
     let mut packages: Vec<Package> = packages.into_iter().collect();
     packages.retain(|package| seen.insert(package.identity()));
-    Ok(Inventory { distro: distro(tree)?, packages })
+    Ok(Inventory { distro: distro(tree), packages })
 }
 
-fn distro(tree: &dyn Tree) -> Result<Distro, ScanError> {
-    for path in OS_RELEASE {
-        if let Some(bytes) = read(tree, path, MAX_OS_RELEASE)? {
-            return Ok(Distro::parse(&String::from_utf8_lossy(&bytes)));
-        }
-    }
-    Ok(Distro::default())
+/// One that cannot be read names no distribution: it is a link to anywhere in some images, and only a name.
+fn distro(tree: &dyn Tree) -> Distro {
+    let found = OS_RELEASE.iter().find_map(|path| tree.read(path, MAX_OS_RELEASE).ok().flatten());
+    found.map(|bytes| Distro::parse(&String::from_utf8_lossy(&bytes))).unwrap_or_default()
 }
 
 fn dpkg_packages(tree: &dyn Tree) -> Result<Vec<Package>, ScanError> {

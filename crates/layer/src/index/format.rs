@@ -1,7 +1,7 @@
 //! An index as bytes, for the disk.
 //!
 //! ```text
-//! "gantry layer index 1\n"
+//! "gantry layer index 2 LIST\n"     LIST: which files are kept, as a digest in short
 //! zstd frame with a checksum, of
 //!   entry*                         in the archive's order, to the end
 //!
@@ -20,14 +20,17 @@
 //! no different from damage.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use super::{FileContent, IndexEntry, Item, LayerIndex, Program};
+use super::{FileContent, IndexEntry, Item, LayerIndex, Program, kept};
 use crate::elf::{Class, Elf, Order};
 use crate::error::LayerError;
 use crate::limits::Limits;
 
-const MAGIC: &[u8] = b"gantry layer index 1\n";
+/// What an index begins with. One that was made when other files were kept is of another version: nobody may take a
+/// file that it does not keep for one that the layer does not have.
+static MAGIC: LazyLock<Vec<u8>> =
+    LazyLock::new(|| format!("gantry layer index 2 {}\n", kept::version()).into_bytes());
 /// Indexes compress to a tenth at any level; a higher one would only cost time.
 const LEVEL: i32 = 1;
 
@@ -37,7 +40,7 @@ impl LayerIndex {
     /// # Errors
     /// When there is no memory for them.
     pub fn encode(&self) -> Result<Vec<u8>, LayerError> {
-        let mut encoder = zstd::Encoder::new(MAGIC.to_vec(), LEVEL).map_err(LayerError::Output)?;
+        let mut encoder = zstd::Encoder::new(MAGIC.clone(), LEVEL).map_err(LayerError::Output)?;
         encoder.include_checksum(true).map_err(LayerError::Output)?;
         let mut buffer = Vec::new();
         let mut last: &[u8] = b"";
@@ -56,7 +59,7 @@ impl LayerIndex {
     /// When the bytes are damaged or of another version.
     pub fn decode(bytes: &[u8]) -> Result<Self, LayerError> {
         let damaged = || LayerError::damaged("it is no layer index of this version");
-        let frame = bytes.strip_prefix(MAGIC).ok_or_else(damaged)?;
+        let frame = bytes.strip_prefix(MAGIC.as_slice()).ok_or_else(damaged)?;
         let payload = zstd::decode_all(frame).map_err(LayerError::reading)?;
         let mut input = Input(&payload);
         let mut index = Self::default();

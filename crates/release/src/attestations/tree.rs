@@ -45,3 +45,69 @@ impl Tree for Indexed {
         Ok(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    use gantry_layer::{Limits, scan_layer};
+    use gantry_testkit::{Entry, ImageBuilder};
+
+    use super::*;
+
+    fn indexed(entries: &[Entry]) -> Indexed {
+        let image = ImageBuilder::new("linux/amd64").layer(entries).build();
+        Indexed(FileTree::merge(&[scan_layer(&*image.blobs[0], Limits::default()).unwrap().index]))
+    }
+
+    /// A tree with at most one file, which remembers what it was asked for.
+    #[derive(Default)]
+    struct Asked {
+        file: Option<String>,
+        paths: RefCell<BTreeSet<String>>,
+    }
+
+    impl Tree for Asked {
+        fn read(&self, path: &str, _limit: u64) -> io::Result<Option<Vec<u8>>> {
+            self.paths.borrow_mut().insert(path.to_owned());
+            Ok((self.file.as_deref() == Some(path)).then(|| b"no database".to_vec()))
+        }
+
+        fn names(&self, directory: &str) -> io::Result<Vec<String>> {
+            self.paths.borrow_mut().insert(format!("{directory}/package"));
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn an_index_keeps_everything_that_a_scan_reads() {
+        let nothing = Asked::default();
+        scan_tree(&nothing).unwrap();
+        let mut paths = nothing.paths.into_inner();
+        // Some are asked for only if another is there.
+        for path in paths.clone() {
+            let one = Asked { file: Some(path), ..Asked::default() };
+            let _ = scan_tree(&one);
+            paths.extend(one.paths.into_inner());
+        }
+        assert!(paths.len() > 10, "{paths:?}");
+        for path in paths {
+            let tree = indexed(&[Entry::file(&path, "content")]);
+            assert_eq!(tree.read(&path, 100).unwrap().as_deref(), Some(&b"content"[..]), "{path} is kept");
+        }
+    }
+
+    #[test]
+    fn a_name_of_the_distribution_that_is_not_kept_is_none() {
+        let package = "P:hello\nV:1.0-r0\nA:x86_64\n\n";
+        let tree = indexed(&[
+            Entry::file("opt/release", "ID=mine\n"),
+            Entry::symlink("etc/os-release", "../opt/release"),
+            Entry::file("lib/apk/db/installed", package),
+        ]);
+        let inventory = scan_tree(&tree).unwrap();
+        assert_eq!(inventory.packages.len(), 1);
+        assert_eq!(inventory.distro, Inventory::default().distro);
+    }
+}
