@@ -6,12 +6,14 @@ use std::sync::Arc;
 use gantry_layer::{Limits, Scanned, scan_layer};
 use gantry_oci::{Descriptor, Hasher, ImageErrorKind, Reference, media_type};
 use gantry_registry::{Registry, RegistryError};
+use tokio::task::{JoinError, JoinSet};
 
 use super::files::Files;
 use super::pipe::pipe;
 use super::subject::Subject;
 use crate::error::{Class, Error};
 use crate::gantry::Gantry;
+use crate::image::of_registry;
 
 /// Documents are kilobytes; no registry takes larger ones than this.
 const LARGEST_DOCUMENT: u64 = 8 << 20;
@@ -42,8 +44,7 @@ impl Content {
     /// Finds a subject and reads its root document.
     pub(crate) async fn open(gantry: &Gantry, subject: &Subject) -> Result<(Self, Root), Error> {
         if let Subject::Registry(reference) = subject {
-            let resolved =
-                gantry.registry.resolve(reference).await.map_err(|error| registry_error(&error))?;
+            let resolved = gantry.registry.resolve(reference).await.map_err(|error| of_registry(&error))?;
             let media_type = Some(resolved.media_type).filter(|media_type| !media_type.is_empty());
             let media_type = media_type.unwrap_or_else(|| media_type::MANIFEST.to_owned());
             let descriptor = Descriptor::of(media_type, &resolved.bytes);
@@ -96,7 +97,7 @@ impl Content {
         match self {
             Self::Registry(registry, reference) => {
                 let head = registry.blob_head(reference, &descriptor.digest).await;
-                Ok(head.map_err(|error| registry_error(&error))?.map(|head| head.size))
+                Ok(head.map_err(|error| of_registry(&error))?.map(|head| head.size))
             }
             Self::Files(files) => Ok(files.size(&descriptor.digest).map(Some)),
         }
@@ -132,13 +133,12 @@ impl Content {
                     let _ = scanned.is_ok().then(|| io::copy(&mut source, &mut io::sink()));
                     scanned
                 });
-                let fetch = async {
-                    let fetched = registry.fetch_blob(reference, layer, &mut sink).await;
-                    drop(sink);
-                    fetched
-                };
-                let (fetched, scanned) = tokio::join!(fetch, scan);
-                match (fetched, scanned?) {
+                // A task of its own: a full pipe blocks it, and other layers must not wait for this one.
+                let (registry, reference, blob) = (registry.clone(), reference.clone(), layer.clone());
+                let mut fetch = JoinSet::new();
+                fetch.spawn(async move { registry.fetch_blob(&reference, &blob, &mut sink).await });
+                let (fetched, scanned) = tokio::join!(only(fetch), scan);
+                match (fetched?, scanned?) {
                     // Nobody took the rest of a layer that makes no sense.
                     (Err(RegistryError { fault: gantry_registry::Fault::Sink(_), .. }), Err(error)) => {
                         Err(unreadable_layer(error))
@@ -212,27 +212,25 @@ impl From<RegistryError> for Problem {
             ImageErrorKind::NotFound | ImageErrorKind::NoPlatform | ImageErrorKind::Corrupt => {
                 Self::Image(error.to_string())
             }
-            ImageErrorKind::Denied | ImageErrorKind::Unavailable => Self::Error(registry_error(&error)),
+            ImageErrorKind::Denied | ImageErrorKind::Unavailable => Self::Error(of_registry(&error)),
         }
     }
-}
-
-/// A registry's error while an image is looked at.
-fn registry_error(error: &RegistryError) -> Error {
-    let class = match error.kind() {
-        ImageErrorKind::NotFound | ImageErrorKind::NoPlatform => Class::NotFound,
-        ImageErrorKind::Denied => Class::Denied,
-        ImageErrorKind::Corrupt => Class::Verification,
-        ImageErrorKind::Unavailable => Class::Build,
-    };
-    Error { hints: error.fault.hints(), ..Error::new(class, error.to_string()) }
 }
 
 /// Runs blocking work on a thread for such.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(work).await {
+    joined(tokio::task::spawn_blocking(work).await)
+}
+
+/// The result of the one task of a set, which stops if nobody waits for it any longer.
+async fn only<T: Send + 'static>(mut tasks: JoinSet<T>) -> Result<T, Error> {
+    joined(tasks.join_next().await.expect("it has one task"))
+}
+
+fn joined<T>(result: Result<T, JoinError>) -> Result<T, Error> {
+    match result {
         Ok(result) => Ok(result),
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => Err(Error::new(Class::Cancelled, "stopped")),
