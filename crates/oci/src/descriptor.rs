@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Platform};
+use crate::{Digest, Platform, media_type};
 
 /// Points at content by digest. Fields unknown to us are kept in `extra`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,13 @@ impl Descriptor {
     pub fn with_platform(mut self, platform: Platform) -> Self {
         self.platform = Some(platform);
         self
+    }
+
+    /// Whether this is a layer that may not be distributed: it is at its `urls`, and a registry need not have it.
+    ///
+    /// Only the media type says so. An ordinary layer may have `urls` as well, and registries have it all the same.
+    pub fn is_foreign_layer(&self) -> bool {
+        media_type::is_foreign_layer(&self.media_type)
     }
 
     /// Whether this entry of an index is an attestation and no image (BuildKit's layout).

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Descriptor, media_type};
+use crate::{Descriptor, Digest, media_type};
 
 /// An image manifest. Fields unknown to us are kept in `extra`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,19 @@ impl Manifest {
             annotations: BTreeMap::new(),
             extra: BTreeMap::new(),
         }
+    }
+
+    /// Whether a runtime could run it: it has an image's config, and layers, if it has any, with files. Signatures and
+    /// attestations have other layers or another config.
+    pub fn is_image(&self) -> bool {
+        matches!(&*self.config.media_type, media_type::CONFIG | media_type::DOCKER_CONFIG)
+            && (self.layers.is_empty()
+                || self.layers.iter().any(|layer| media_type::is_layer(&layer.media_type)))
+    }
+
+    /// The manifest that this one is about, if it refers to one.
+    pub fn subject(&self) -> Option<Digest> {
+        self.extra.get("subject")?.get("digest")?.as_str()?.parse().ok()
     }
 }
 
@@ -222,6 +235,23 @@ mod tests {
         ] {
             let error = Document::parse(text.as_bytes(), content_type).unwrap_err().to_string();
             assert!(error.contains(message), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn images_and_what_only_looks_like_one() {
+        let manifest = |config: &str, layers: &[&str]| {
+            let part = |media_type: &&str| Descriptor::of(*media_type, b"");
+            Manifest::new(part(&config), layers.iter().map(part).collect())
+        };
+        for (config, layers, expected) in [
+            (media_type::CONFIG, &[media_type::LAYER_GZIP][..], true),
+            (media_type::DOCKER_CONFIG, &[], true),
+            (media_type::CONFIG, &[media_type::LAYER_TAR, "application/json"], true),
+            (media_type::CONFIG, &["application/vnd.dev.cosign.simplesigning.v1+json"], false),
+            ("application/vnd.oci.empty.v1+json", &[media_type::LAYER_TAR], false),
+        ] {
+            assert_eq!(manifest(config, layers).is_image(), expected, "{config} {layers:?}");
         }
     }
 

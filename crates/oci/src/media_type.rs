@@ -23,6 +23,15 @@ pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.ta
 /// Docker layer, uncompressed.
 pub const DOCKER_LAYER_TAR: &str = "application/vnd.docker.image.rootfs.diff.tar";
 
+/// What the types of all layers begin with.
+const OCI_LAYERS: &str = "application/vnd.oci.image.layer.";
+const DOCKER_LAYERS: &str = "application/vnd.docker.image.rootfs.";
+/// What those of layers begin with that may not be distributed; the compression follows.
+const FOREIGN_LAYERS: [&str; 2] = [
+    "application/vnd.oci.image.layer.nondistributable.v1.tar",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+];
+
 /// All manifest and index types we read, in order of preference: the value of an `Accept` header.
 pub const MANIFESTS: [&str; 4] = [INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];
 
@@ -36,6 +45,16 @@ pub fn is_manifest(media_type: &str) -> bool {
     matches!(media_type, MANIFEST | DOCKER_MANIFEST)
 }
 
+/// Whether this is the type of an image's layer, foreign ones included.
+pub fn is_layer(media_type: &str) -> bool {
+    [OCI_LAYERS, DOCKER_LAYERS].iter().any(|start| media_type.starts_with(start))
+}
+
+/// Whether this is the type of a layer that may not be distributed, so that registries need not have it.
+pub fn is_foreign_layer(media_type: &str) -> bool {
+    FOREIGN_LAYERS.iter().any(|start| media_type.starts_with(start))
+}
+
 /// The OCI type for a Docker layer type; every other type is returned as it is.
 ///
 /// The bytes are the same in both worlds, so a manifest of ours can name a base layer that came as Docker's.
@@ -44,5 +63,29 @@ pub fn oci_layer(media_type: &str) -> &str {
         DOCKER_LAYER_GZIP => LAYER_GZIP,
         DOCKER_LAYER_TAR => LAYER_TAR,
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_and_foreign_layers() {
+        for (media_type, layer, foreign) in [
+            (LAYER_TAR, true, false),
+            (LAYER_ZSTD, true, false),
+            (DOCKER_LAYER_GZIP, true, false),
+            ("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", true, true),
+            ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", true, true),
+            ("application/vnd.in-toto+json", false, false),
+            (CONFIG, false, false),
+        ] {
+            assert_eq!(
+                (is_layer(media_type), is_foreign_layer(media_type)),
+                (layer, foreign),
+                "{media_type}"
+            );
+        }
     }
 }

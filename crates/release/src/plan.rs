@@ -145,8 +145,13 @@ async fn time_of(solver: &Solver, source: &Definition) -> Result<Option<i64>, Er
 }
 
 /// Refuses a base that is for another platform than its index says: everything built on it would be, too.
+/// A config without a variant says nothing about it.
 fn check_platform(wanted: &ImageRequest, config: &ImageConfig) -> Result<(), Error> {
-    match config.platform() {
+    let variant = match config.variant.as_str() {
+        "" => wanted.platform.variant(),
+        variant => variant,
+    };
+    match Platform::new(&config.os, &config.architecture, variant).ok() {
         Some(found) if wanted.platform.accepts(&found).is_none() => {
             let message = format!(
                 "`{}` is listed for {} but is an image for {found}",

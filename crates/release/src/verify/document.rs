@@ -15,13 +15,16 @@ const MOST_ENTRIES: usize = 1000;
 /// The annotation by which an attestation names the manifest that it is about (BuildKit's layout).
 const SUBJECT_ANNOTATION: &str = "vnd.docker.reference.digest";
 
+/// The operating system of what is for none.
+const UNKNOWN: &str = "unknown";
+
 /// What the documents list.
 pub(crate) struct Documents {
     pub(crate) root: Descriptor,
     /// The images, in their order.
     pub(crate) images: Vec<Listed>,
-    /// Entries that are attestations.
-    pub(crate) attestations: Vec<Listed>,
+    /// Everything else: attestations, signatures, and whatever no runtime takes for an image.
+    pub(crate) attached: Vec<Listed>,
     /// Digests of everything listed.
     listed: BTreeSet<Digest>,
     pub(crate) checks: Vec<Check>,
@@ -38,7 +41,7 @@ pub(crate) async fn read_tree(content: &Content, root: Root) -> Result<Documents
     let mut documents = Documents {
         root: root.descriptor.clone(),
         images: Vec::new(),
-        attestations: Vec::new(),
+        attached: Vec::new(),
         listed: BTreeSet::from([root.descriptor.digest]),
         checks: Vec::new(),
     };
@@ -49,7 +52,9 @@ pub(crate) async fn read_tree(content: &Content, root: Root) -> Result<Documents
         for (descriptor, bytes) in level {
             let parsed = bytes.and_then(|bytes| parse(&descriptor, &bytes));
             match parsed {
-                Ok(Document::Manifest(manifest)) => documents.add(Listed { descriptor, manifest }),
+                Ok(Document::Manifest(manifest)) => {
+                    problems.extend(documents.add(Listed { descriptor, manifest }))
+                }
                 Ok(Document::Index(Index { manifests, .. })) => entries.extend(manifests),
                 Err(Problem::Image(problem)) => problems.push(problem),
                 Err(Problem::Error(error)) => return Err(error),
@@ -94,22 +99,37 @@ fn parse(descriptor: &Descriptor, bytes: &[u8]) -> Result<Document, Problem> {
 }
 
 impl Documents {
-    fn add(&mut self, listed: Listed) {
-        match listed.descriptor.is_attestation() {
-            true => self.attestations.push(listed),
-            false => self.images.push(listed),
+    /// Files a manifest by what runtimes make of it; the problem, if it says two things of itself.
+    fn add(&mut self, listed: Listed) -> Option<String> {
+        let Descriptor { digest, platform, .. } = &listed.descriptor;
+        let is_attestation = listed.descriptor.is_attestation();
+        let mut problem = None;
+        let is_image = match platform {
+            Some(platform) if platform.os() == UNKNOWN => false,
+            // Runtimes choose by platform and read no annotations.
+            Some(platform) => {
+                let text = || format!("{digest} is marked as an attestation, but listed for {platform}");
+                problem = is_attestation.then(text);
+                true
+            }
+            None if is_attestation => listed.manifest.is_image() && !listed.manifest.layers.is_empty(),
+            None => listed.manifest.is_image(),
+        };
+        match is_image {
+            true => self.images.push(listed),
+            false => self.attached.push(listed),
         }
+        problem
     }
 }
 
 /// Attestations, and everything else with a subject, point at what is listed.
 pub(crate) fn check_subjects(documents: &Documents) -> Option<Check> {
     let mut subjects = Vec::new();
-    for listed in documents.attestations.iter().chain(&documents.images) {
+    for listed in documents.attached.iter().chain(&documents.images) {
         let annotated = listed.descriptor.annotations.get(SUBJECT_ANNOTATION).map(String::as_str);
-        let field = listed.manifest.extra.get("subject").and_then(|subject| subject.get("digest"));
-        subjects
-            .extend(annotated.into_iter().chain(field.and_then(|digest| digest.as_str())).map(str::to_owned));
+        subjects.extend(annotated.map(str::to_owned));
+        subjects.extend(listed.manifest.subject().map(|digest| digest.to_string()));
     }
     if subjects.is_empty() {
         return None;
@@ -130,8 +150,13 @@ pub(crate) fn check_subjects(documents: &Documents) -> Option<Check> {
 }
 
 impl Listed {
-    /// Whether it is an image, and no other artifact.
-    pub(crate) fn is_image(&self) -> bool {
+    /// Whether its config is that of an image.
+    pub(crate) fn has_image_config(&self) -> bool {
         matches!(&*self.manifest.config.media_type, media_type::CONFIG | media_type::DOCKER_CONFIG)
+    }
+
+    /// All that the manifest names.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        self.manifest.layers.iter().chain([&self.manifest.config])
     }
 }

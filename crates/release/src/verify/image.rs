@@ -49,7 +49,7 @@ impl Examination<'_> {
         }
         if self.depth == Depth::Everything {
             for image in known.iter_mut().filter(|image| image.config.is_none()) {
-                let check = self.blobs(image.listed, CheckName::Content).await?;
+                let check = self.blobs(image.listed, CheckName::Content, &missing).await?;
                 image.report.checks.push(check);
             }
         }
@@ -62,13 +62,13 @@ impl Examination<'_> {
         Ok(known.into_iter().map(|image| image.report).collect())
     }
 
-    /// The blobs of attestations: there, and with `--deep` what they should be.
+    /// The blobs of attestations and the like: there, and with `--deep` what they should be.
     pub(crate) async fn attestations(&self, documents: &Documents) -> Result<Vec<Check>, Error> {
-        let missing = blobs::missing(self.content, &documents.attestations).await?;
+        let missing = blobs::missing(self.content, &documents.attached).await?;
         let mut checks = Vec::new();
-        for listed in &documents.attestations {
+        for listed in &documents.attached {
             let check = match self.depth {
-                Depth::Everything => self.blobs(listed, CheckName::Attestations).await?,
+                Depth::Everything => self.blobs(listed, CheckName::Attestations, &missing).await?,
                 Depth::Documents | Depth::Programs => blobs::check(listed, &missing),
             };
             checks.extend((check.outcome == Outcome::Fail).then_some(check));
@@ -77,10 +77,14 @@ impl Examination<'_> {
     }
 
     /// Reads all blobs of what is no image of ours to understand.
-    async fn blobs(&self, listed: &Listed, name: CheckName) -> Result<Check, Error> {
-        let blobs = listed.manifest.layers.iter().chain([&listed.manifest.config]);
+    async fn blobs(
+        &self,
+        listed: &Listed,
+        name: CheckName,
+        missing: &blobs::Missing,
+    ) -> Result<Check, Error> {
         let mut count = 0;
-        for blob in blobs.filter(|blob| !blobs::is_elsewhere(blob)) {
+        for blob in listed.blobs().filter(|blob| !missing.is_elsewhere(blob)) {
             match self.content.prove(blob).await {
                 Ok(()) => count += 1,
                 Err(Problem::Image(problem)) => return Ok(Check::fail(name, problem)),
@@ -98,7 +102,7 @@ impl Examination<'_> {
             checks: Vec::new(),
             programs: None,
         };
-        if !listed.is_image() {
+        if !listed.has_image_config() {
             let detail = format!("it is no image but {}", listed.manifest.config.media_type);
             report.checks.push(Check::skip(CheckName::Config, detail));
             return Ok(Known { listed, config: None, report });
@@ -131,7 +135,7 @@ impl Examination<'_> {
         for image in images {
             let Some(config) = &image.config else { continue };
             for (layer, diff_id) in image.listed.manifest.layers.iter().zip(&config.rootfs.diff_ids) {
-                if !missing.contains_key(&layer.digest) && !blobs::is_elsewhere(layer) {
+                if missing.has(layer) {
                     wanted.insert((layer.digest, *diff_id), layer);
                 }
             }
@@ -210,10 +214,18 @@ impl Examination<'_> {
 
 fn check_config(listed: Option<&Platform>, config: &ImageConfig) -> Check {
     let name = CheckName::Config;
+    // What the config does not say it does not contradict: for years nobody wrote variants there.
+    let is_silent = |listed: &Platform, found: &Platform| {
+        config.variant.is_empty()
+            && (listed.os(), listed.architecture()) == (found.os(), found.architecture())
+    };
     let parts =
         |platform: &Platform| [platform.os(), platform.architecture(), platform.variant()].map(str::to_owned);
     match (listed, config.platform()) {
         (Some(listed), Some(found)) if parts(listed) == parts(&found) => Check::pass(name, found.to_string()),
+        (Some(listed), Some(found)) if is_silent(listed, &found) => {
+            Check::warn(name, format!("it is listed for {listed}, and its config names no variant"))
+        }
         (Some(listed), Some(found)) => {
             Check::fail(name, format!("it is listed for {listed}, and its config says {found}"))
         }

@@ -30,6 +30,7 @@ pub(crate) fn check(wanted: &[Platform], images: &[ImageReport]) -> Option<Check
     }
     let names: Vec<_> = found.iter().map(ToString::to_string).collect();
     Some(match problems.is_empty() {
+        true if images.is_empty() => Check::fail(CheckName::Platforms, "there is no image"),
         true if found.is_empty() => Check::skip(CheckName::Platforms, "no manifest names a platform"),
         true => Check::pass(CheckName::Platforms, names.join(", ")),
         false => Check::fail(CheckName::Platforms, problems.join("; ")),
