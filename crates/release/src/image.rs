@@ -11,6 +11,7 @@ mod layout;
 mod layout_writer;
 mod place;
 mod read;
+pub(crate) mod roots;
 pub(crate) mod source;
 mod tag;
 pub(crate) mod target;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use gantry_oci::{Descriptor, Digest, ImageConfig, Index, Platform, media_type};
+use gantry_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, media_type};
 use gantry_release::{
     Class, Depth, Error, Event, Events, Gantry, Outcome, RegistrySettings, Rules, Settings, Subject, Terms,
     VerifyReport, VerifyRequest, verify,
@@ -247,7 +247,7 @@ async fn what_documents_say_has_to_agree() {
     index_of("size", vec![Descriptor { size: 7, ..good.descriptor() }]);
     index_of("type", vec![Descriptor { media_type: media_type::INDEX.to_owned(), ..good.descriptor() }]);
     index_of("lost", vec![Descriptor { digest: Digest::of("lost"), ..good.descriptor() }, good.descriptor()]);
-    let variant = changed("linux/arm/v7", &|config| config.variant.clear());
+    let variant = changed("linux/arm/v7", &|_| {});
     variant.push(&registry, "app", None);
     index_of("variant", vec![variant.descriptor().with_platform(platform("linux/arm/v6"))]);
     changed("linux/arm64", &|config| config.rootfs.diff_ids.clear()).push(&registry, "app", Some("fewer"));
@@ -340,6 +340,169 @@ async fn attestations_are_no_platforms_and_point_at_images() {
     assert!(failures[0].starts_with("attestations: pulling blob"), "{failures:?}");
 }
 
+/// What evades no check although it says that it is something else.
+#[tokio::test(flavor = "multi_thread")]
+async fn disguises_do_not_help() {
+    let (world, registry) = (World::new(), FakeRegistry::start());
+    let lying = image("linux/amd64", "arm64");
+    lying.push(&registry, "app", None);
+    let index_of = |tag: &str, entries: Vec<Descriptor>| {
+        let bytes = serde_json::to_vec(&Index::new(entries)).unwrap();
+        registry.put_manifest("app", Some(tag), media_type::INDEX, &bytes);
+    };
+    let with_layers = |tag: &str, change: &dyn Fn(&mut Descriptor)| {
+        let mut manifest = lying.manifest.clone();
+        manifest.layers.iter_mut().for_each(change);
+        let bytes = serde_json::to_vec(&manifest).unwrap();
+        registry.put_manifest("app", Some(tag), media_type::MANIFEST, &bytes);
+    };
+    let marked = |entry: Descriptor| {
+        let annotation = ("vnd.docker.reference.type".to_owned(), "attestation-manifest".to_owned());
+        Descriptor { annotations: [annotation].into(), ..entry }
+    };
+    with_layers("urls", &|layer| layer.urls = vec!["https://elsewhere.example/x".to_owned()]);
+    with_layers("foreign", &|layer| {
+        layer.media_type = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip".to_owned();
+    });
+    index_of("marked", vec![marked(lying.descriptor())]);
+    index_of("marked-nameless", vec![marked(Descriptor { platform: None, ..lying.descriptor() })]);
+    let mut referring = lying.manifest.clone();
+    referring.extra.insert("subject".to_owned(), serde_json::json!(lying.descriptor()));
+    referring.extra.insert("artifactType".to_owned(), serde_json::json!("application/x"));
+    let bytes = serde_json::to_vec(&referring).unwrap();
+    registry.put_manifest("app", None, media_type::MANIFEST, &bytes);
+    let entry = Descriptor::of(media_type::MANIFEST, &bytes).with_platform("linux/amd64".parse().unwrap());
+    index_of("referring", vec![entry, lying.descriptor()]);
+    for tag in ["urls", "foreign", "marked", "marked-nameless", "referring"] {
+        let subject = registry.reference(&format!("app:{tag}")).to_string();
+        let failures = world.failures(&subject, &[], Depth::Programs).await;
+        let wanted = "entry-point: /app is a 64-bit ARM program".to_owned();
+        assert!(failures.contains(&wanted), "{tag}: {failures:?}");
+        let said = failures
+            .contains(&"documents: # is marked as an attestation, but listed for linux/amd64".to_owned());
+        assert_eq!(said, tag == "marked", "{failures:?}");
+    }
+    index_of("empty", Vec::new());
+    let subject = registry.reference("app:empty").to_string();
+    assert_eq!(world.failures(&subject, &[], Depth::Programs).await, ["platforms: there is no image"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_layers_may_be_elsewhere_and_ordinary_ones_may_not() {
+    let (world, registry) = (World::new(), FakeRegistry::start());
+    let good = image("linux/amd64", "amd64");
+    good.push(&registry, "app", None);
+    for (tag, media_type, expected) in [
+        ("foreign", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", &[][..]),
+        ("ordinary", media_type::LAYER_GZIP, &["blobs: # is missing"][..]),
+    ] {
+        let mut manifest = good.manifest.clone();
+        manifest.layers[0].digest = Digest::of("nowhere");
+        manifest.layers[0].urls = vec!["https://elsewhere.example/x".to_owned()];
+        manifest.layers[0].media_type = media_type.to_owned();
+        let bytes = serde_json::to_vec(&manifest).unwrap();
+        registry.put_manifest("app", Some(tag), media_type::MANIFEST, &bytes);
+        let subject = registry.reference(&format!("app:{tag}")).to_string();
+        assert_eq!(world.failures(&subject, &[], Depth::Programs).await, expected, "{tag}");
+        let report = world.ask(&subject, &[], Depth::Programs).await.unwrap();
+        assert_ne!(report.outcome, Outcome::Pass, "{tag}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_that_names_no_variant_is_doubtful_and_not_wrong() {
+    let (world, registry) = (World::new(), FakeRegistry::start());
+    let silent = ImageBuilder::new("linux/arm/v6")
+        .layer(&[Entry::file("app", program("arm")).mode(0o755)])
+        .config(|config| config.variant.clear())
+        .build();
+    silent.push(&registry, "app", None);
+    let entry = silent.descriptor().with_platform("linux/arm/v6".parse().unwrap());
+    let bytes = serde_json::to_vec(&Index::new(vec![entry])).unwrap();
+    registry.put_manifest("app", Some("1"), media_type::INDEX, &bytes);
+    let subject = registry.reference("app:1").to_string();
+    let report = world.ask(&subject, &["linux/arm/v6"], Depth::Programs).await.unwrap();
+    assert_eq!(report.outcome, Outcome::Warn, "{report:?}");
+    let check = &report.images[0].checks[0];
+    assert_eq!(check.detail, "it is listed for linux/arm/v6, and its config names no variant");
+}
+
+/// Signatures and attestations beside an image are no images of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_attached_in_a_layout_is_no_image() {
+    let world = World::new();
+    let layout = LayoutDirectory::create(world.path("layout"));
+    let good = image("linux/arm64", "arm64");
+    let subject = layout.path().display().to_string();
+    good.push(&layout, "app", Some("1"));
+    let attach = |name: Option<&str>, config: &str, layer: &str, refers: bool| {
+        let (config_bytes, layer_bytes) = (b"{}", format!("{{\"for\":\"{name:?} {layer}\"}}"));
+        layout.put_blob("app", config_bytes);
+        layout.put_blob("app", layer_bytes.as_bytes());
+        let layer = Descriptor::of(layer, layer_bytes.as_bytes());
+        let mut manifest = Manifest::new(Descriptor::of(config, config_bytes), vec![layer]);
+        if refers {
+            manifest.extra.insert("subject".to_owned(), serde_json::json!(good.descriptor()));
+        }
+        let bytes = serde_json::to_vec(&manifest).unwrap();
+        layout.put_manifest("app", Some(name.unwrap_or("nameless")), media_type::MANIFEST, &bytes);
+        Descriptor::of(media_type::MANIFEST, &bytes)
+    };
+    let signature = format!("sha256-{}.sig", good.digest().hex());
+    attach(Some(&signature), media_type::CONFIG, "application/vnd.dev.cosign.simplesigning.v1+json", false);
+    let referrer = attach(None, "application/vnd.oci.empty.v1+json", "application/vnd.in-toto+json", true);
+    let list = serde_json::to_vec(&Index::new(vec![referrer])).unwrap();
+    let tag = format!("sha256-{}", good.digest().hex());
+    layout.put_manifest("app", Some(&tag), media_type::INDEX, &list);
+    for depth in [Depth::Documents, Depth::Programs, Depth::Everything] {
+        assert_eq!(world.failures(&subject, &["linux/arm64"], depth).await, NOTHING, "{depth:?}");
+    }
+    // Nor does it become one where it is asked for by name.
+    let failures = world.failures(&format!("oci:{subject}:{signature}"), &[], Depth::Programs).await;
+    assert_eq!(failures, ["platforms: there is no image"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_several_images_has_to_be_named() {
+    let world = World::new();
+    let layout = LayoutDirectory::create(world.path("layout"));
+    let path = layout.path().display().to_string();
+    image("linux/amd64", "amd64").push(&layout, "app", Some("one"));
+    image("linux/amd64", "386").push(&layout, "app", Some("two"));
+    let error = world.ask(&path, &[], Depth::Programs).await.unwrap_err();
+    assert_eq!(error.class, Class::Usage, "{error}");
+    assert_eq!(error.hints, ["name one of them, as in `oci:DIR:NAME`: one, two"]);
+    for spelling in [format!("oci:{path}:one"), format!("oci-layout://{path}:one")] {
+        assert_eq!(world.failures(&spelling, &[], Depth::Programs).await, NOTHING, "{spelling}");
+    }
+    let digest = image("linux/amd64", "amd64").digest();
+    let by_digest = format!("oci-layout://{path}@{digest}");
+    assert_eq!(world.failures(&by_digest, &[], Depth::Programs).await, NOTHING);
+    // The same name twice says nothing.
+    image("linux/amd64", "386").push(&layout, "app", Some("one"));
+    let error = world.ask(&format!("oci:{path}:one"), &[], Depth::Programs).await.unwrap_err();
+    assert_eq!(error.class, Class::Usage, "{error}");
+    assert!(error.message.contains("has several images `one`"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_with_a_registry_mean_the_registry() {
+    let (world, registry) = (World::new(), FakeRegistry::start());
+    let store = gantry_store::Store::open(&world.path("store")).unwrap();
+    let local = image("linux/amd64", "amd64");
+    for blob in local.blobs.iter().chain([&local.bytes]) {
+        store.put_blob(blob).unwrap();
+    }
+    let name = registry.reference("app:1").to_string();
+    let names = [name.clone(), "docker.io/library/app:1".to_owned()];
+    store.name_image(&local.descriptor(), &names).unwrap();
+    let error = world.ask(&name, &[], Depth::Programs).await.unwrap_err();
+    assert_eq!(error.class, Class::NotFound, "the registry does not have it: {error}");
+    for there in [format!("store:{name}"), "app:1".to_owned(), local.digest().to_string()] {
+        assert_eq!(world.failures(&there, &["linux/amd64"], Depth::Programs).await, NOTHING, "{there}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn archives_of_docker_save_without_manifests() {
     let world = World::new();
@@ -364,6 +527,20 @@ async fn archives_of_docker_save_without_manifests() {
         let report = world.ask(&subject, &["linux/arm64"], Depth::Everything).await.unwrap();
         assert_eq!(report.first_failure().unwrap(), "linux/arm64: /app is an x86-64 program");
     }
+    // Other tools than Docker compress the layers.
+    for (number, blob) in bad.blobs[..2].iter().enumerate() {
+        fs::write(directory.join(format!("{number}.tar.gz")), blob).unwrap();
+    }
+    let compressed = list.replace("layer0/layer.tar", "0.tar.gz").replace("layer1/layer.tar", "1.tar.gz");
+    fs::write(directory.join("manifest.json"), &compressed).unwrap();
+    tar(&directory, &archive);
+    let subject = archive.display().to_string();
+    let report = world.ask(&subject, &["linux/arm64"], Depth::Everything).await.unwrap();
+    assert_eq!(report.first_failure().unwrap(), "linux/arm64: /app is an x86-64 program");
+    fs::write(directory.join("1.tar.gz"), &bad.blobs[0]).unwrap();
+    tar(&directory, &archive);
+    let failures = world.failures(&subject, &[], Depth::Everything).await;
+    assert_eq!(failures[0], "content: layer #: its content is #, but the config says #");
     let other = Digest::of("other").hex();
     for (list, message) in [
         (
@@ -407,6 +584,9 @@ async fn what_cannot_be_looked_at_is_an_error() {
     let subject = registry.reference("app:1").to_string();
     let error = world.ask(&subject, &[], Depth::Programs).await.unwrap_err();
     assert_eq!(error.class, Class::Denied, "{error}");
+    // Port 1 is nobody's.
+    let error = world.ask("127.0.0.1:1/app:1", &[], Depth::Programs).await.unwrap_err();
+    assert_eq!(error.class, Class::Publish, "as with every other command on images: {error}");
 }
 
 fn tar(directory: &Path, archive: &Path) {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use gantry_oci::{BlobSource, Descriptor, Digest, Index, media_type};
 
 use super::place::{LayoutPlace, Place};
+use super::roots;
 use crate::error::{Class, Error};
 
 /// Of `index.json`, manifests and indexes, which are read whole.
@@ -62,10 +63,12 @@ impl Layout {
         if let Some(digest) = &location.digest {
             return self.by_digest(digest);
         }
-        let found = match (&location.tag, self.index.manifests.as_slice()) {
-            (Some(tag), _) => self.named(tag),
-            (None, [one]) => Some(one.clone()),
-            (None, _) => self.named("latest"),
+        let found = match &location.tag {
+            Some(tag) => self.named(tag),
+            None => {
+                let images = roots::images(&self.index.manifests, |digest| self.document(digest).ok());
+                <[Descriptor; 1]>::try_from(images).ok().map(|[one]| one).or_else(|| self.named("latest"))
+            }
         };
         found.ok_or_else(|| {
             let place = Place::Layout(location.clone());

@@ -1,4 +1,5 @@
-//! Where an image is: `registry/name[:tag][@digest]`, or `oci-layout://path[:tag][@digest]` as buildx writes it.
+//! Where an image is: `registry/name[:tag][@digest]`, or `oci-layout://path[:tag][@digest]` as buildx writes it;
+//! skopeo's `oci:path[:tag]` is the same.
 //!
 //! A layout's path is a directory, or an archive where it ends in `.tar`.
 
@@ -9,6 +10,8 @@ use std::str::FromStr;
 use gantry_oci::{Digest, Reference};
 
 const LAYOUT: &str = "oci-layout://";
+/// Skopeo's spelling, which `gantry verify` knows, too.
+const LAYOUT_OF_SKOPEO: &str = "oci:";
 
 /// Where an image is, or is to be.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,7 +42,7 @@ impl FromStr for Place {
     type Err = PlaceError;
 
     fn from_str(text: &str) -> Result<Self, PlaceError> {
-        match text.strip_prefix(LAYOUT) {
+        match text.strip_prefix(LAYOUT).or_else(|| text.strip_prefix(LAYOUT_OF_SKOPEO)) {
             Some(rest) => layout(text, rest).map(Self::Layout),
             None => text
                 .parse()
@@ -159,6 +162,7 @@ mod tests {
             ("oci-layout:///a/b.tar:v1".to_owned(), "oci-layout:///a/b.tar", Some("v1"), None),
             ("oci-layout://c:d/e".to_owned(), "oci-layout://c:d/e", None, None),
             (format!("oci-layout://d:t@{digest}"), "oci-layout://d", Some("t"), Some(digest)),
+            ("oci:/a/b:v1".to_owned(), "oci-layout:///a/b", Some("v1"), None),
             ("busybox".to_owned(), "docker.io/library/busybox", Some("latest"), None),
         ] {
             let location: Place = text.parse().unwrap();

@@ -1,23 +1,27 @@
 //! Images in files: OCI layouts as directories and archives, archives of `docker save`, and the local store.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use gantry_layer::decompressed;
-use gantry_oci::{Descriptor, Digest, Document, ImageConfig, Index, Manifest, media_type};
+use gantry_oci::{Descriptor, Digest, Document, Hasher, ImageConfig, Index, Manifest, media_type};
 use gantry_store::{Store, TempDir};
 use serde::Deserialize;
 
 use super::content::{Problem, Root};
 use super::subject::Subject;
 use crate::error::{Class, Error};
+use crate::image::roots;
 
 /// The annotations that name an entry of a layout: OCI's, and that of containerd and BuildKit.
 const NAMES: [&str; 2] = ["org.opencontainers.image.ref.name", "io.containerd.image.name"];
 /// What compressed files begin with: gzip, zstd, bzip2.
 const COMPRESSED: [&[u8]; 3] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh"];
+/// Bytes that tell what a file is.
+const MAGIC: u64 = 4;
+const HASH_BUFFER: usize = 128 << 10;
 /// Documents of an archive are read into memory.
 const LARGEST_DOCUMENT: u64 = 8 << 20;
 
@@ -79,14 +83,11 @@ impl Files {
             Error::new(Class::NotFound, format!("the local store has no result `{name}`"))
                 .hint("results are kept by `gantry build` without --push, or with --output type=image")
         };
-        let bytes = files.document(&digest.ok_or_else(missing)?)?;
-        let document = Document::parse(&bytes, None)
-            .map_err(|error| Error::new(Class::Usage, format!("`{name}` is no result: {error}")))?;
-        let descriptor = Descriptor::of(document.media_type(), &bytes);
-        Ok((files, Root { descriptor, bytes }))
+        let root = files.root(&digest.ok_or_else(missing)?, name)?;
+        Ok((files, root))
     }
 
-    /// The root document of a layout: the entry that is named, or the only one, or else its whole list.
+    /// The root document of a layout: the entry that is named, or its only image, or else its whole list.
     fn select(&self, path: &Path, index: &[u8], name: Option<&str>) -> Result<Root, Error> {
         let invalid = |error: serde_json::Error| {
             Error::new(
@@ -95,23 +96,32 @@ impl Files {
             )
         };
         let listed: Index = serde_json::from_slice(index).map_err(invalid)?;
-        let is_named = |entry: &Descriptor, name: &str| {
-            entry.digest.to_string() == name
-                || NAMES.iter().any(|key| entry.annotations.get(*key).is_some_and(|known| known == name))
+        let entries = match name {
+            Some(name) => named(listed.manifests, name),
+            None => roots::images(&listed.manifests, |digest| self.document(digest).ok()),
         };
-        let mut entries: Vec<Descriptor> = match name {
-            Some(name) => listed.manifests.into_iter().filter(|entry| is_named(entry, name)).collect(),
-            None => listed.manifests,
-        };
-        entries.sort_by_key(|entry| entry.digest);
-        entries.dedup_by_key(|entry| entry.digest);
-        match (entries.as_slice(), name) {
-            ([], Some(name)) => {
-                Err(Error::new(Class::NotFound, format!("`{}` has no image `{name}`", path.display())))
+        let names: BTreeSet<_> = entries.iter().flat_map(names_of).map(str::to_owned).collect();
+        let digests: BTreeSet<_> = entries.iter().map(|entry| entry.digest).collect();
+        match (entries.first(), name) {
+            (None, Some(name)) => match name.parse().ok().filter(|digest| self.size(digest).is_some()) {
+                Some(digest) => self.root(&digest, name),
+                None => Err(no_image(path, name)),
+            },
+            (Some(one), _) if digests.len() == 1 => {
+                Ok(Root { bytes: self.document(&one.digest)?, descriptor: one.clone() })
             }
-            ([one], _) => Ok(Root { bytes: self.document(&one.digest)?, descriptor: one.clone() }),
+            (_, Some(name)) => Err(several(path, Some(name), digests.iter().map(ToString::to_string))),
+            (_, None) if !names.is_empty() => Err(several(path, None, names.into_iter())),
             _ => Ok(Root { descriptor: Descriptor::of(media_type::INDEX, index), bytes: index.to_vec() }),
         }
+    }
+
+    /// A document that no list describes.
+    fn root(&self, digest: &Digest, name: &str) -> Result<Root, Error> {
+        let bytes = self.document(digest)?;
+        let document = Document::parse(&bytes, None)
+            .map_err(|error| Error::new(Class::Usage, format!("`{name}` is no image: {error}")))?;
+        Ok(Root { descriptor: Descriptor::of(document.media_type(), &bytes), bytes })
     }
 
     /// A blob from its first byte.
@@ -181,11 +191,10 @@ struct Archive {
 impl Archive {
     fn open(store: &Store, shown: &Path) -> Result<Self, Error> {
         let failed = |error: &io::Error| Error::io("read the archive", shown, error);
-        let mut head = [0; 4];
-        let mut file = File::open(shown).map_err(|error| failed(&error))?;
-        let length = file.read(&mut head).map_err(|error| failed(&error))?;
-        let is_compressed = COMPRESSED.iter().any(|magic| head[..length].starts_with(magic));
-        let unpacked = is_compressed.then(|| store.temp_dir()).transpose()?;
+        let mut head = Vec::new();
+        let file = File::open(shown).map_err(|error| failed(&error))?;
+        file.take(MAGIC).read_to_end(&mut head).map_err(|error| failed(&error))?;
+        let unpacked = is_compressed(&head).then(|| store.temp_dir()).transpose()?;
         let path = match &unpacked {
             None => shown.to_owned(),
             Some(directory) => {
@@ -264,6 +273,11 @@ impl Archive {
             None => true,
         };
         let mut manifests = Vec::new();
+        let tags: BTreeSet<String> = list
+            .iter()
+            .filter(is_wanted)
+            .flat_map(|saved| saved.repo_tags.iter().flatten().cloned())
+            .collect();
         for saved in list.iter().filter(is_wanted) {
             let config = self.read(&saved.config)?;
             let parsed: ImageConfig = serde_json::from_slice(&config)
@@ -280,10 +294,10 @@ impl Archive {
             }
             let mut layers = Vec::new();
             for (layer, diff_id) in saved.layers.iter().flatten().zip(&parsed.rootfs.diff_ids) {
-                // Layers lie here uncompressed, so that they are named by their diff ids.
                 let piece = self.find(layer).ok_or_else(|| invalid(format!("it has no `{layer}`")))?;
-                pieces.insert(*diff_id, piece);
-                layers.push(Descriptor::new(media_type::LAYER_TAR, *diff_id, piece.1));
+                let layer = self.layer(piece, diff_id)?;
+                pieces.insert(layer.digest, piece);
+                layers.push(layer);
             }
             let manifest = Manifest::new(Descriptor::of(media_type::CONFIG, &config), layers);
             let bytes = serde_json::to_vec(&manifest).expect("a manifest is plain data");
@@ -292,15 +306,40 @@ impl Archive {
             made.insert(Digest::of(&bytes), bytes);
         }
         match (manifests.as_slice(), name) {
-            ([], Some(name)) => {
-                Err(Error::new(Class::NotFound, format!("`{}` has no image `{name}`", self.shown.display())))
-            }
+            ([], Some(name)) => Err(no_image(&self.shown, name)),
             ([one], _) => Ok(Root { descriptor: one.clone(), bytes: made[&one.digest].clone() }),
+            (_, name) if !tags.is_empty() => Err(several(&self.shown, name, tags.into_iter())),
             _ => {
                 let bytes = serde_json::to_vec(&Index::new(manifests)).expect("an index is plain data");
                 Ok(Root { descriptor: Descriptor::of(media_type::INDEX, &bytes), bytes })
             }
         }
+    }
+
+    /// A layer as it lies here. One that is not compressed has its diff id as its digest, which is proved when it is
+    /// read; that of a compressed one stands nowhere.
+    fn layer(&self, (offset, size): (u64, u64), diff_id: &Digest) -> Result<Descriptor, Error> {
+        let read = || {
+            let mut file = File::open(&self.path)?;
+            file.seek(SeekFrom::Start(offset))?;
+            let mut content = file.take(size);
+            let mut head = Vec::new();
+            content.by_ref().take(MAGIC).read_to_end(&mut head)?;
+            if !is_compressed(&head) {
+                return Ok(Descriptor::new(media_type::LAYER_TAR, *diff_id, size));
+            }
+            let mut hasher = Hasher::new();
+            let mut stored = io::Cursor::new(head).chain(content);
+            let mut buffer = vec![0; HASH_BUFFER];
+            loop {
+                match stored.read(&mut buffer)? {
+                    0 => break,
+                    length => hasher.update(&buffer[..length]),
+                }
+            }
+            Ok(Descriptor::new(media_type::LAYER_GZIP, hasher.finish(), size))
+        };
+        read().map_err(|error: io::Error| Error::io("read the archive", &self.shown, &error))
     }
 
     fn find(&self, name: &str) -> Option<(u64, u64)> {
@@ -324,6 +363,40 @@ impl Archive {
         };
         read().map_err(|error: io::Error| Error::io("read the archive", &self.shown, &error))
     }
+}
+
+fn is_compressed(head: &[u8]) -> bool {
+    COMPRESSED.iter().any(|magic| head.starts_with(magic))
+}
+
+fn names_of(entry: &Descriptor) -> impl Iterator<Item = &str> {
+    NAMES.iter().filter_map(|key| entry.annotations.get(*key)).map(String::as_str)
+}
+
+/// The entries with this name or digest; if there are none, those with a whole reference that ends in it.
+fn named(entries: Vec<Descriptor>, name: &str) -> Vec<Descriptor> {
+    let is =
+        |entry: &&Descriptor| entry.digest.to_string() == name || names_of(entry).any(|known| known == name);
+    let ends = |entry: &&Descriptor| {
+        names_of(entry).any(|known| known.strip_suffix(name).is_some_and(|rest| rest.ends_with(':')))
+    };
+    let found: Vec<_> = entries.iter().filter(is).cloned().collect();
+    match found.is_empty() {
+        true => entries.iter().filter(ends).cloned().collect(),
+        false => found,
+    }
+}
+
+fn no_image(path: &Path, name: &str) -> Error {
+    Error::new(Class::NotFound, format!("`{}` has no image `{name}`", path.display()))
+}
+
+/// What was named does not say which image is meant.
+fn several(path: &Path, name: Option<&str>, names: impl Iterator<Item = String>) -> Error {
+    let name = name.map(|name| format!(" `{name}`")).unwrap_or_default();
+    let names: Vec<_> = names.collect();
+    Error::new(Class::Usage, format!("`{}` has several images{name}", path.display()))
+        .hint(format!("name one of them, as in `oci:DIR:NAME`: {}", names.join(", ")))
 }
 
 fn decompress(from: &Path, to: &Path) -> io::Result<()> {

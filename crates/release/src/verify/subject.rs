@@ -1,7 +1,7 @@
 //! What a user names when something is to be verified.
 //!
-//! Where it is not clear what a text means, skopeo's transports say it: `docker://REF`, `oci:PATH[:NAME]`,
-//! `oci-archive:FILE[:NAME]`, `docker-archive:FILE[:NAME]`; `store:NAME` is ours, for a result in the local store.
+//! Where it is not clear what a text means, skopeo's transports say it: `docker://REF`, `oci:PATH[:NAME]` or
+//! `oci-layout://PATH[:NAME]`, `oci-archive:FILE[:NAME]`, `docker-archive:FILE[:NAME]`; `store:NAME` is ours, for a result in the local store.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use gantry_oci::{Digest, Reference};
 
 use crate::error::{Class, Error};
 use crate::gantry::Gantry;
+use crate::image::{LayoutPlace, Place, PlaceError};
 
 /// An image, or several for several platforms, somewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,14 +26,25 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// What a text means: with a transport, what that says; else a file or directory that is there, a digest or name
-    /// of the local store, and at last a reference.
+    /// What a text means: with a transport, what that says; else a file or directory that is there, a digest or,
+    /// without a registry's host, a name of the local store, and at last a reference.
     pub fn find(gantry: &Gantry, text: &str) -> Result<Self, Error> {
         if let Some(reference) = text.strip_prefix("docker://") {
-            return registry(reference);
+            return Ok(Self::Registry(self::reference(reference)?));
         }
         if let Some(name) = text.strip_prefix("store:") {
             return Ok(Self::Store(full_name(name)?));
+        }
+        if text.starts_with("oci-layout://") {
+            let place =
+                text.parse().map_err(|error: PlaceError| Error::new(Class::Usage, error.to_string()))?;
+            if let Place::Layout(LayoutPlace { path, tag, digest }) = place {
+                let name = digest.map(|digest| digest.to_string()).or(tag);
+                return Ok(match path.is_file() {
+                    true => Self::Archive(path, name),
+                    false => Self::Layout(path, name),
+                });
+            }
         }
         if let Some(path) = text.strip_prefix("oci:") {
             let (path, name) = path_and_name(path);
@@ -57,17 +69,24 @@ impl Subject {
         if text.parse::<Digest>().is_ok() {
             return Ok(Self::Store(text.to_owned()));
         }
-        let Self::Registry(reference) = registry(text)? else { return registry(text) };
-        match gantry.store().named_image(&reference.to_string())? {
-            Some(_) => Ok(Self::Store(reference.to_string())),
-            None => Ok(Self::Registry(reference)),
-        }
+        let reference = reference(text)?;
+        // A step that checks what was published must not find what was built.
+        let is_local = !names_a_host(text) && gantry.store().named_image(&reference.to_string())?.is_some();
+        Ok(match is_local {
+            true => Self::Store(reference.to_string()),
+            false => Self::Registry(reference),
+        })
     }
 }
 
-fn registry(text: &str) -> Result<Subject, Error> {
-    let reference = text.parse().map_err(|error| Error::new(Class::Usage, format!("{error}")))?;
-    Ok(Subject::Registry(reference))
+fn reference(text: &str) -> Result<Reference, Error> {
+    text.parse().map_err(|error| Error::new(Class::Usage, format!("{error}")))
+}
+
+/// Whether a reference names its registry: its first part is one without which it would be another reference.
+fn names_a_host(text: &str) -> bool {
+    let Some((first, _)) = text.split_once('/') else { return false };
+    first == "localhost" || first.contains(['.', ':']) || first.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 /// The name as the store has it.
@@ -75,8 +94,7 @@ fn full_name(text: &str) -> Result<String, Error> {
     if text.parse::<Digest>().is_ok() {
         return Ok(text.to_owned());
     }
-    let reference: Reference = text.parse().map_err(|error| Error::new(Class::Usage, format!("{error}")))?;
-    Ok(reference.to_string())
+    Ok(reference(text)?.to_string())
 }
 
 /// A path, and behind a colon a name; a path that is there is one as a whole.
