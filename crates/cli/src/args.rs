@@ -299,8 +299,8 @@ pub(crate) struct Build {
 }
 
 const VERIFY_HELP: &str = "An IMAGE is a reference, an OCI layout, an archive of one or of `docker save`, or a result in the \
-local store. Where that is not clear, a transport says it: docker://REF, oci:DIR[:NAME], oci-archive:FILE[:NAME], \
-docker-archive:FILE[:NAME], store:NAME. What decides, and how to adjust it in gantry.toml: docs/verify.md";
+local store. Where that is not clear, a transport says it: docker://REF, oci:DIR[:NAME] (or oci-layout://), \
+oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], store:NAME. A name with a registry's host means the registry. What decides, and how to adjust it in gantry.toml: docs/verify.md";
 
 /// Flags of `gantry verify`.
 #[derive(Debug, Args)]

@@ -363,6 +363,9 @@ fn root_a_result_with_foreign_programs_leaves_nowhere() {
     world.gantry.write("app", program(HOST));
     let _ = world.build(&["--progress=quiet", "--tag=HOST/app:2", "--push", &output]).success();
     let _ = world.build(&["--progress=quiet", "--tag=HOST/app:2"]).success();
+    // A name with a host is the registry's, whatever the store has of that name.
+    let _ = world.build(&["--progress=quiet", "--tag=HOST/app:local"]).success();
+    let _ = world.gantry.run(["verify", &world.expand("HOST/app:local")]).code(4);
     for image in ["docker://HOST/app:2", "store:HOST/app:2", "HOST/app:2", &archive.display().to_string()] {
         let _ = world.gantry.run(["verify", "--deep", &world.expand(image)]).success();
     }

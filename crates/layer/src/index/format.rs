@@ -272,6 +272,16 @@ mod tests {
     }
 
     #[test]
+    fn an_index_with_another_list_of_kept_files_is_unknown() {
+        let bytes = sample().encode().unwrap();
+        let start = bytes.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+        for other in ["gantry layer index 1\n", "gantry layer index 2 00000000\n"] {
+            let other = [other.as_bytes(), &bytes[start..]].concat();
+            assert!(LayerIndex::decode(&other).is_err());
+        }
+    }
+
+    #[test]
     fn damage_is_noticed() {
         let bytes = sample().encode().unwrap();
         for length in 0..bytes.len() {

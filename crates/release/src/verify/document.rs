@@ -53,7 +53,7 @@ pub(crate) async fn read_tree(content: &Content, root: Root) -> Result<Documents
             let parsed = bytes.and_then(|bytes| parse(&descriptor, &bytes));
             match parsed {
                 Ok(Document::Manifest(manifest)) => {
-                    problems.extend(documents.add(Listed { descriptor, manifest }))
+                    problems.extend(documents.add(Listed { descriptor, manifest }));
                 }
                 Ok(Document::Index(Index { manifests, .. })) => entries.extend(manifests),
                 Err(Problem::Image(problem)) => problems.push(problem),
