@@ -20,7 +20,7 @@ const MOST_FILES: usize = 1_000_000;
 /// The name of an entry of the layout's index.
 pub(crate) const NAME: &str = "org.opencontainers.image.ref.name";
 /// The same, whole, as containerd and BuildKit write it.
-const FULL_NAME: &str = "io.containerd.image.name";
+pub(crate) const FULL_NAME: &str = "io.containerd.image.name";
 
 /// An opened layout.
 #[derive(Debug)]

@@ -1,115 +1,153 @@
 //! Writing OCI layouts. A blob appears when it is complete and has its digest; the index is replaced as a whole, last.
 //!
-//! A layout in one file is gathered in a directory beside it, and written when all is there.
+//! Several commands may write to one directory: its `oci-layout` is locked (`flock`) from reading the index to replacing
+//! it, so none loses what another has entered. A layout in one file is gathered in a directory beside it, and written
+//! when all is there.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use gantry_oci::{BlobSource, Descriptor, Digest, Hasher, Index};
+use gantry_oci::{BlobSource, BytesSource, Descriptor, Digest, Hasher, Index};
 use gantry_registry::Uploaded;
 use gantry_store::OCI_LAYOUT;
+use tempfile::{NamedTempFile, TempDir};
 use tokio_util::sync::CancellationToken;
 
-use super::layout::NAME;
+use super::layout::{FULL_NAME, LARGEST_DOCUMENT, NAME};
 use super::place::LayoutPlace;
 use crate::error::{Class, Error};
 use crate::whole_file::write_file;
 
 /// Few, large reads and writes.
 const COPY_BUFFER: usize = 256 << 10;
+/// Of files, before the umask: what a layout holds is no secret.
+const MODE: u32 = 0o666;
 
 /// A layout that is written to.
 #[derive(Debug)]
 pub(crate) struct LayoutWriter {
     directory: PathBuf,
     /// The archive that the directory becomes.
-    archive: Option<(PathBuf, Staging)>,
-    /// Changes of the index, one at a time.
-    index: Mutex<()>,
-    parts: AtomicU64,
-}
-
-/// A directory that is removed.
-#[derive(Debug)]
-struct Staging(PathBuf);
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+    archive: Option<(PathBuf, TempDir)>,
 }
 
 impl LayoutWriter {
     /// Begins. Blocks.
     pub(crate) fn open(location: &LayoutPlace) -> Result<Self, Error> {
-        let (directory, archive) = match location.is_archive() {
-            false => (location.path.clone(), None),
-            true => {
-                let mut name = std::ffi::OsString::from(".");
-                name.push(location.path.file_name().unwrap_or_default());
-                name.push(format!(".part-{}", std::process::id()));
-                let staging = location.path.with_file_name(name);
-                (staging.clone(), Some((location.path.clone(), Staging(staging))))
-            }
-        };
-        let blobs = directory.join("blobs/sha256");
-        fs::create_dir_all(&blobs).map_err(|error| Error::io("create", &blobs, &error))?;
-        Ok(Self { directory, archive, index: Mutex::new(()), parts: AtomicU64::new(0) })
+        match location.is_archive() {
+            false => Self::directory(&location.path),
+            true => Self::archive(&location.path),
+        }
     }
 
-    /// The size of a blob that is there.
-    pub(crate) fn size(&self, digest: &Digest) -> Option<u64> {
-        fs::metadata(self.blob(digest)).ok().map(|metadata| metadata.len())
+    /// Begins in a directory, which may be a layout already. Blocks.
+    pub(crate) fn directory(path: &Path) -> Result<Self, Error> {
+        Self::begin(path.to_owned(), None)
+    }
+
+    /// The directory is a new one: what a killed command left behind is no part of the archive.
+    fn archive(path: &Path) -> Result<Self, Error> {
+        let mut prefix = std::ffi::OsString::from(".");
+        prefix.push(path.file_name().unwrap_or_default());
+        prefix.push(".part-");
+        let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        let staging = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent);
+        let staging = staging.map_err(|error| Error::io("create a directory in", parent, &error))?;
+        Self::begin(staging.path().to_owned(), Some((path.to_owned(), staging)))
+    }
+
+    fn begin(directory: PathBuf, archive: Option<(PathBuf, TempDir)>) -> Result<Self, Error> {
+        let blobs = directory.join("blobs/sha256");
+        fs::create_dir_all(&blobs).map_err(|error| Error::io("create", &blobs, &error))?;
+        Ok(Self { directory, archive })
+    }
+
+    /// Whether a blob is there, by its name and size: none gets its name before it has its digest.
+    pub(crate) fn has(&self, digest: &Digest, size: u64) -> bool {
+        fs::metadata(self.blob(digest)).is_ok_and(|metadata| metadata.len() == size)
+    }
+
+    /// Whether a document is there with the content that its digest says. Blocks.
+    pub(crate) fn has_document(&self, digest: &Digest, size: u64) -> bool {
+        size <= LARGEST_DOCUMENT
+            && self.has(digest, size)
+            && fs::read(self.blob(digest)).is_ok_and(|bytes| Digest::of(&bytes) == *digest)
     }
 
     /// Writes a blob unless it is there. Blocks.
     pub(crate) fn put(&self, source: &dyn BlobSource, cancel: &CancellationToken) -> Result<Uploaded, Error> {
-        let digest = source.digest();
-        if self.size(&digest) == Some(source.size()) {
-            return Ok(Uploaded::Existed);
+        match self.has(&source.digest(), source.size()) {
+            true => Ok(Uploaded::Existed),
+            false => self.write(source, cancel),
         }
+    }
+
+    /// Writes a document, whatever is there. Blocks.
+    pub(crate) fn put_document(&self, bytes: &[u8], cancel: &CancellationToken) -> Result<(), Error> {
+        self.write(&BytesSource::new(bytes.to_vec()), cancel).map(|_| ())
+    }
+
+    fn write(&self, source: &dyn BlobSource, cancel: &CancellationToken) -> Result<Uploaded, Error> {
+        let digest = source.digest();
         let target = self.blob(&digest);
-        let part = Part(target.with_extension(format!(
-            "part-{}-{}",
-            std::process::id(),
-            self.parts.fetch_add(1, Ordering::Relaxed)
-        )));
-        let found = copy(source, &part.0, cancel).map_err(|error| match cancel.is_cancelled() {
-            true => Error::new(Class::Cancelled, "stopped"),
-            false => of_source(&error, &target),
-        })?;
+        let mut part = part_of(&target)?;
+        let found =
+            copy(source, part.as_file_mut(), cancel).map_err(|error| match cancel.is_cancelled() {
+                true => Error::new(Class::Cancelled, "stopped"),
+                false => of_source(&error, &target),
+            })?;
         if found != digest {
             let message = format!("the source has content with digest {found} instead of {digest}");
             return Err(Error::new(Class::Verification, message));
         }
-        fs::rename(&part.0, &target).map_err(|error| Error::io("write", &target, &error))?;
+        part.persist(&target).map_err(|error| Error::io("write", &target, &error.error))?;
         Ok(Uploaded::Sent(source.size()))
     }
 
     /// Names a document in the layout's index, in the place of what had the name. Blocks.
     pub(crate) fn name(&self, tag: Option<&str>, mut entry: Descriptor) -> Result<(), Error> {
+        entry.annotations.retain(|key, _| key != NAME && key != FULL_NAME);
+        entry.annotations.extend(tag.map(|tag| (NAME.to_owned(), tag.to_owned())));
+        self.enter(vec![entry])
+    }
+
+    /// Puts entries into the layout's index, each in the place of what had its name. Blocks.
+    pub(crate) fn enter(&self, entries: Vec<Descriptor>) -> Result<(), Error> {
+        let _lock = self.lock()?;
         let path = self.directory.join("index.json");
-        let _one_at_a_time = self.index.lock().expect("nothing panics while it holds the index");
         let mut index = self.index(&path)?;
-        entry.annotations.remove(NAME);
-        match tag {
-            Some(tag) => {
-                index.manifests.retain(|one| one.annotations.get(NAME).is_none_or(|name| name != tag));
-                entry.annotations.insert(NAME.to_owned(), tag.to_owned());
+        for entry in entries {
+            index.manifests.retain(|one| !is_named_like(one, &entry));
+            let is_named = entry.annotations.contains_key(NAME) || entry.annotations.contains_key(FULL_NAME);
+            if is_named || index.manifests.iter().all(|one| one.digest != entry.digest) {
+                index.manifests.push(entry);
             }
-            None if index.manifests.iter().any(|one| one.digest == entry.digest) => return Ok(()),
-            None => {}
         }
-        index.manifests.push(entry);
         let bytes = serde_json::to_vec(&index).expect("an index is plain data");
-        for (path, bytes) in [(self.directory.join("oci-layout"), OCI_LAYOUT.as_bytes()), (path, &bytes)] {
-            write_file(&path, |out| out.write_all(bytes))
-                .map_err(|error| Error::io("write", &path, &error))?;
-        }
+        let mut part = part_of(&path)?;
+        part.write_all(&bytes)
+            .and_then(|()| part.as_file().sync_data())
+            .map_err(|error| Error::io("write", &path, &error))?;
+        part.persist(&path).map_err(|error| Error::io("write", &path, &error.error))?;
         Ok(())
+    }
+
+    /// Keeps every other writer of the layout's index waiting, of this process and of others, until it is dropped.
+    fn lock(&self) -> Result<File, Error> {
+        let path = self.directory.join("oci-layout");
+        let locked = || {
+            let mut file =
+                OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+            file.lock()?;
+            if file.metadata()?.len() == 0 {
+                file.write_all(OCI_LAYOUT.as_bytes())?;
+                file.sync_data()?;
+            }
+            Ok(file)
+        };
+        locked().map_err(|error: io::Error| Error::io("write", &path, &error))
     }
 
     fn index(&self, path: &Path) -> Result<Index, Error> {
@@ -156,19 +194,28 @@ impl LayoutWriter {
     }
 }
 
-/// A file that is removed unless it was renamed.
-struct Part(PathBuf);
+/// Whether an entry has the name that a new one gets. What has a whole name is only another name's if that is the same.
+fn is_named_like(one: &Descriptor, new: &Descriptor) -> bool {
+    let both = |key: &str| Some((one.annotations.get(key)?, new.annotations.get(key)?));
+    both(FULL_NAME).or_else(|| both(NAME)).is_some_and(|(one, new)| one == new)
+}
 
-impl Drop for Part {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
+/// A file beside `target`, of a name that nothing has; removed unless it is persisted.
+fn part_of(target: &Path) -> Result<NamedTempFile, Error> {
+    let directory = target.parent().expect("files of a layout are in a directory");
+    let mut prefix = target.file_name().expect("files of a layout have names").to_owned();
+    prefix.push(".part-");
+    let part = tempfile::Builder::new()
+        .prefix(&prefix)
+        .permissions(Permissions::from_mode(MODE))
+        .tempfile_in(directory);
+    part.map_err(|error| Error::io("write", target, &error))
 }
 
 /// Writes a source's bytes and says which digest they have.
-fn copy(source: &dyn BlobSource, path: &Path, cancel: &CancellationToken) -> io::Result<Digest> {
+fn copy(source: &dyn BlobSource, file: &mut File, cancel: &CancellationToken) -> io::Result<Digest> {
     let mut reader = source.open(0)?;
-    let mut file = BufWriter::with_capacity(COPY_BUFFER, File::create(path)?);
+    let mut out = BufWriter::with_capacity(COPY_BUFFER, file);
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; COPY_BUFFER];
     loop {
@@ -177,11 +224,11 @@ fn copy(source: &dyn BlobSource, path: &Path, cancel: &CancellationToken) -> io:
             _ if cancel.is_cancelled() => return Err(io::Error::other("stopped")),
             length => {
                 hasher.update(&buffer[..length]);
-                file.write_all(&buffer[..length])?;
+                out.write_all(&buffer[..length])?;
             }
         }
     }
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()?;
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()?;
     Ok(hasher.finish())
 }
 
@@ -191,5 +238,99 @@ fn of_source(error: &io::Error, target: &Path) -> Error {
     match registry {
         Some(error) => super::of_registry(error),
         None => Error::io("write", target, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(path: &Path) -> Vec<String> {
+        let index: Index = serde_json::from_slice(&fs::read(path.join("index.json")).unwrap()).unwrap();
+        let key = |entry: &Descriptor| {
+            let annotations = &entry.annotations;
+            annotations.get(FULL_NAME).or_else(|| annotations.get(NAME)).cloned().unwrap_or_default()
+        };
+        let mut names: Vec<_> = index.manifests.iter().map(key).collect();
+        names.sort();
+        names
+    }
+
+    fn entry(text: &str, full: Option<&str>, name: Option<&str>) -> Descriptor {
+        let mut entry = Descriptor::of(gantry_oci::media_type::MANIFEST, text.as_bytes());
+        entry.annotations.extend(full.map(|full| (FULL_NAME.to_owned(), full.to_owned())));
+        entry.annotations.extend(name.map(|name| (NAME.to_owned(), name.to_owned())));
+        entry
+    }
+
+    /// Each writer has its own lock, as another process would.
+    #[test]
+    fn writers_at_one_time_lose_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        std::thread::scope(|scope| {
+            for writer in 0..8 {
+                scope.spawn(move || {
+                    for round in 0..8 {
+                        let name = format!("{writer}-{round}");
+                        let layout = LayoutWriter::directory(path).unwrap();
+                        layout.name(Some(&name), entry(&name, None, None)).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(names(path).len(), 64);
+        assert_eq!(fs::read_to_string(path.join("oci-layout")).unwrap(), OCI_LAYOUT);
+        assert_eq!(fs::metadata(path.join("index.json")).unwrap().permissions().mode() & 0o400, 0o400);
+    }
+
+    #[test]
+    fn an_entry_takes_the_place_of_its_name_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = LayoutWriter::directory(directory.path()).unwrap();
+        let enter = |entry: Descriptor| {
+            layout.enter(vec![entry]).unwrap();
+            names(directory.path())
+        };
+        enter(entry("1", Some("r.test/a:1"), Some("1")));
+        assert_eq!(enter(entry("2", Some("r.test/b:1"), Some("1"))), ["r.test/a:1", "r.test/b:1"]);
+        assert_eq!(enter(entry("3", Some("r.test/b:1"), Some("1"))), ["r.test/a:1", "r.test/b:1"]);
+        assert_eq!(enter(entry("4", None, None)), ["", "r.test/a:1", "r.test/b:1"]);
+        assert_eq!(enter(entry("4", None, None)), ["", "r.test/a:1", "r.test/b:1"]);
+        assert_eq!(enter(entry("5", None, Some("1"))), ["", "1"], "a tag alone is that of both");
+    }
+
+    #[test]
+    fn what_was_left_behind_is_not_adopted() {
+        let directory = tempfile::tempdir().unwrap();
+        let archive = directory.path().join("image.tar");
+        let stale =
+            directory.path().join(format!(".image.tar.part-{}/blobs/sha256/stale", std::process::id()));
+        fs::create_dir_all(stale.parent().unwrap()).unwrap();
+        fs::write(&stale, "stale").unwrap();
+        let cancel = CancellationToken::new();
+        let place = LayoutPlace { path: archive.clone(), tag: None, digest: None };
+        let layout = LayoutWriter::open(&place).unwrap();
+        layout.put_document(b"{}", &cancel).unwrap();
+        layout.name(Some("1"), entry("{}", None, None)).unwrap();
+        layout.finish(&cancel).unwrap();
+        let mut found = tar::Archive::new(File::open(archive).unwrap());
+        let found: Vec<_> =
+            found.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().into_owned()).collect();
+        let blob = PathBuf::from(format!("blobs/sha256/{}", Digest::of("{}").hex()));
+        assert_eq!(found, [PathBuf::from("oci-layout"), PathBuf::from("index.json"), blob]);
+    }
+
+    #[test]
+    fn a_document_of_other_content_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = LayoutWriter::directory(directory.path()).unwrap();
+        let digest = Digest::of("right");
+        fs::write(layout.blob(&digest), "wrong").unwrap();
+        assert!(layout.has(&digest, 5) && !layout.has_document(&digest, 5));
+        layout.put_document(b"right", &CancellationToken::new()).unwrap();
+        assert!(layout.has_document(&digest, 5));
+        let left = fs::read_dir(directory.path().join("blobs/sha256")).unwrap().count();
+        assert_eq!(left, 1, "no part is left");
     }
 }

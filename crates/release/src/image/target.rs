@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use gantry_oci::{BlobSource, BytesSource, Descriptor, Digest, Reference};
+use gantry_oci::{BlobSource, Descriptor, Digest, ImageErrorKind, Reference};
 use gantry_registry::{Registry, Uploaded};
 use tokio_util::sync::CancellationToken;
 
@@ -110,7 +110,20 @@ impl Target {
                     .map_err(|error| of_registry(&error))?
                     .is_some_and(|found| found.size == document.size))
             }
-            Self::Layout { writer, .. } => Ok(writer.size(&document.digest) == Some(document.size)),
+            Self::Layout { writer, .. } => {
+                let (writer, digest, size) = (Arc::clone(writer), document.digest, document.size);
+                blocking(move || Ok(writer.has_document(&digest, size))).await
+            }
+        }
+    }
+
+    /// Whether the place has this blob.
+    pub(crate) async fn has_blob(&self, blob: &Descriptor) -> Result<bool, Error> {
+        match self {
+            Self::Registry { registry, name, .. } => {
+                registry.has_blob(name, blob).await.map_err(|error| of_registry(&error))
+            }
+            Self::Layout { writer, .. } => Ok(writer.has(&blob.digest, blob.size)),
         }
     }
 
@@ -153,19 +166,27 @@ impl Target {
             }
             Self::Layout { writer, cancel, .. } => {
                 let (writer, cancel) = (Arc::clone(writer), cancel.clone());
-                let source = BytesSource::new(bytes.to_vec());
-                blocking(move || writer.put(&source, &cancel)).await.map(|_| ())
+                let bytes = bytes.to_vec();
+                blocking(move || writer.put_document(&bytes, &cancel)).await
             }
         }
     }
 
-    /// Reads back that the place has a document, of which everything else is there.
+    /// Reads a document back, of which everything else is there: its bytes, and not only that there are some.
     pub(crate) async fn prove(&self, document: &Descriptor, bytes: &[u8]) -> Result<Proof, Error> {
         let place = self.location().name();
-        match self.has(document).await? {
+        let is_there = match self {
+            Self::Registry { registry, name, .. } => match registry.manifest(name, &document.digest).await {
+                Ok(read) => read.bytes == bytes,
+                Err(error) if error.kind() == ImageErrorKind::NotFound => false,
+                Err(error) => return Err(of_registry(&error)),
+            },
+            Self::Layout { .. } => self.has(document).await?,
+        };
+        match is_there {
             true => Ok(Proof { place, descriptor: document.clone(), bytes: bytes.to_vec() }),
             false => {
-                let message = format!("{place} lost {} after it was written", document.digest);
+                let message = format!("{place} does not have {} after it was written", document.digest);
                 Err(Error::new(Class::Verification, message))
             }
         }
@@ -210,11 +231,11 @@ impl Target {
             Self::Layout { writer, cancel, .. } => {
                 let (writer, cancel) = (Arc::clone(writer), cancel.clone());
                 let index = gantry_oci::Index::new(entries);
-                let source = BytesSource::new(serde_json::to_vec(&index).expect("an index is plain data"));
-                let entry = Descriptor::new(gantry_oci::media_type::INDEX, source.digest(), source.size());
+                let bytes = serde_json::to_vec(&index).expect("an index is plain data");
+                let entry = Descriptor::of(gantry_oci::media_type::INDEX, &bytes);
                 let tag = format!("sha256-{}", subject.hex());
                 blocking(move || {
-                    writer.put(&source, &cancel)?;
+                    writer.put_document(&bytes, &cancel)?;
                     writer.name(Some(&tag), entry)
                 })
                 .await

@@ -1,16 +1,17 @@
 //! An image as an OCI layout: which blobs it has, and its `index.json`.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
 use gantry_oci::{Descriptor, Digest, Index, Reference};
-use gantry_store::{OCI_LAYOUT, Store};
+use gantry_store::Store;
 
 use super::Delivery;
 use super::archive::blocking;
 use crate::build::Image;
 use crate::error::Error;
+use crate::image::layout::{FULL_NAME, NAME};
+use crate::image::layout_writer::LayoutWriter;
 use crate::publish::Contents;
 
 /// What a layout holds.
@@ -37,24 +38,32 @@ impl<'a> Layout<'a> {
         Ok(blobs.into_iter().collect())
     }
 
-    /// Its `index.json`: one entry per name, or one without a name, and those that refer to the image.
+    /// Its `index.json`.
     pub(crate) fn index(&self) -> Vec<u8> {
+        serde_json::to_vec(&Index::new(self.entries())).expect("an index is plain data")
+    }
+
+    /// The entries of `index.json`: one per name, or one without a name, and those that refer to the image.
+    fn entries(&self) -> Vec<Descriptor> {
         let named = self.names.iter().map(|name| {
             let mut entry: Descriptor = self.root.clone();
             // BuildKit writes both; tools look for either.
-            entry.annotations.insert("io.containerd.image.name".to_owned(), name.to_string());
+            entry.annotations.insert(FULL_NAME.to_owned(), name.to_string());
             let tag = name.tag().unwrap_or("latest").to_owned();
-            entry.annotations.insert("org.opencontainers.image.ref.name".to_owned(), tag);
+            entry.annotations.insert(NAME.to_owned(), tag);
             entry
         });
         let mut entries: Vec<_> =
             if self.names.is_empty() { vec![self.root.clone()] } else { named.collect() };
         entries.extend(self.referrers.iter().cloned());
-        serde_json::to_vec(&Index::new(entries)).expect("an index is plain data")
+        entries
     }
 }
 
-/// Writes the layout as a directory. Blobs that are there already stay.
+/// What an image without a name is called where others may be beside it, as with BuildKit: so the next one takes its place.
+const UNNAMED: &str = "latest";
+
+/// Writes the layout as a directory. Other images that are there already stay.
 pub(crate) async fn directory(
     delivery: &Delivery<'_>,
     names: &[Reference],
@@ -63,24 +72,16 @@ pub(crate) async fn directory(
     delivery.fetch_all().await?;
     let (store, path) = (delivery.gantry.store().clone(), path.to_owned());
     let layout = Layout::of(delivery.image, names);
-    let (blobs, index) = (layout.blobs(&store)?, layout.index());
+    let (blobs, mut entries, cancel) = (layout.blobs(&store)?, layout.entries(), delivery.cancel.clone());
+    if names.is_empty() {
+        entries[0].annotations.insert(NAME.to_owned(), UNNAMED.to_owned());
+    }
     blocking(move || {
-        let directory = path.join("blobs/sha256");
-        fs::create_dir_all(&directory).map_err(|error| Error::io("create", &directory, &error))?;
+        let writer = LayoutWriter::directory(&path)?;
         for digest in blobs {
-            let target = directory.join(digest.hex());
-            if !target.exists() {
-                let temporary = target.with_extension("part");
-                fs::copy(store.blob_path(&digest), &temporary)
-                    .and_then(|_| fs::rename(&temporary, &target))
-                    .map_err(|error| Error::io("write", &target, &error))?;
-            }
+            writer.put(&store.blob_source(&digest)?, &cancel)?;
         }
-        for (name, bytes) in [("oci-layout", OCI_LAYOUT.as_bytes()), ("index.json", &index)] {
-            let target = path.join(name);
-            fs::write(&target, bytes).map_err(|error| Error::io("write", &target, &error))?;
-        }
-        Ok(())
+        writer.enter(entries)
     })
     .await
 }
