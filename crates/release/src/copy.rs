@@ -17,5 +17,5 @@ mod tests;
 pub use image::copy;
 pub(crate) use image::{Copier, IMAGES_AT_ONCE};
 pub(crate) use job::{Job, Tally};
-pub use request::{Attached, CopyReport, CopyRequest, CopyState, PlatformForm, Platforms};
+pub use request::{Attached, CopyReport, CopyRequest, CopyState, PlatformForm, Platforms, Trust};
 pub(crate) use select::{ATTESTED, check_single, entries};

@@ -35,7 +35,7 @@ pub use annotation::{Annotation, AnnotationLevel};
 pub use build::build;
 pub use call::{Answer, Question, call};
 pub use context::{ContextSource, NamedSource};
-pub use copy::{Attached, CopyReport, CopyRequest, CopyState, PlatformForm, Platforms, copy};
+pub use copy::{Attached, CopyReport, CopyRequest, CopyState, PlatformForm, Platforms, Trust, copy};
 pub use error::{Class, Error, Excerpt};
 pub use events::{Event, Events};
 pub use gantry::{Gantry, Settings};

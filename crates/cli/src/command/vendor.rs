@@ -10,7 +10,8 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use gantry_release::{
-    Attached, Class, Error, Lock, VendorMode, VendorReport, VendorRequest, parse_list, vendor, write_file,
+    Attached, Class, Error, Lock, PlatformForm, Platforms, VendorMode, VendorReport, VendorRequest,
+    parse_list, vendor, write_file,
 };
 
 use self::config::Section;
@@ -127,15 +128,20 @@ fn request(args: &Vendor, section: Section) -> Result<(VendorRequest, PathBuf), 
         (false, true) => VendorMode::Locked,
         (false, false) => VendorMode::Update,
     };
-    let platforms = match args.parts.platforms()? {
-        Some(platforms) => Some(platforms),
-        None => section.platforms(args.parts.sparse)?,
+    let form = args.parts.form().or(section.form()).unwrap_or(PlatformForm::Trim);
+    let wanted = match args.parts.platforms()? {
+        flags if !flags.is_empty() => flags,
+        _ => section.platforms()?,
     };
+    let platforms = Some(Platforms { wanted, form }).filter(|platforms| !platforms.wanted.is_empty());
+    if platforms.is_none() && images.iter().all(|image| image.platforms.is_empty()) {
+        args.parts.refuse_form_of_nothing()?;
+    }
     let request = VendorRequest {
         images,
         to,
         platforms,
-        form: if args.parts.trim { args.parts.form() } else { section.form(args.parts.sparse) },
+        form,
         attached: Attached::new(
             args.parts.referrers || section.referrers,
             args.parts.cosign || section.cosign,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use gantry_oci::media_type::{is_index, is_manifest};
 use gantry_oci::{Descriptor, Digest};
 
 use super::job::Job;
@@ -45,14 +46,19 @@ pub(super) async fn copy(job: &Job<'_>, root: Digest, wanted: Attached) -> Resul
 
 async fn copy_referrers(job: &Job<'_>, subject: &Digest, referrers: &[Descriptor]) -> Result<usize, Error> {
     let mut written = 0;
-    for entry in referrers {
+    let is_document = |entry: &&Descriptor| is_manifest(&entry.media_type) || is_index(&entry.media_type);
+    let (documents, others): (Vec<_>, Vec<_>) = referrers.iter().partition(is_document);
+    for other in others {
+        job.tally.skip(format!("{} ({})", other.digest, other.media_type));
+    }
+    for entry in &documents {
         if !job.target.has(entry).await? {
             written += 1;
         }
         job.place(entry, 0).await?;
     }
-    if !referrers.is_empty() {
-        job.target.list_referrers(subject, referrers.to_vec()).await?;
+    if !documents.is_empty() {
+        job.target.list_referrers(subject, documents.into_iter().cloned().collect()).await?;
     }
     Ok(written)
 }

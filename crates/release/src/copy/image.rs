@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use gantry_oci::{Descriptor, Digest, Document};
 
 use super::job::{Job, Tally};
-use super::request::{CopyReport, CopyRequest, CopyState, PlatformForm, Platforms};
+use super::request::{CopyReport, CopyRequest, CopyState, PlatformForm, Platforms, Trust};
 use super::{attached, select};
 use crate::error::{Class, Error};
 use crate::events::{Event, Step};
@@ -81,13 +81,14 @@ impl Copier<'_> {
         let tally = Tally::default();
         let same = |digest: Digest| to.as_ref().is_some_and(|to| to.digest == digest);
         let partly = self.request.platforms.is_some();
-        if same(from.digest) && !partly && !self.request.thorough && !self.request.attached.any() {
+        let trusted = self.request.trust == Trust::Digests && !self.request.attached.any();
+        if same(from.digest) && !partly && trusted {
             return Ok(self.report(&from, from.digest, CopyState::UpToDate, &tally));
         }
         let plan = self.plan(&from).await?;
         let root = plan.root.descriptor.digest;
         let whole = plan.chosen.is_none();
-        if same(root) && whole && !self.request.thorough && !self.request.attached.any() {
+        if same(root) && whole && trusted {
             return Ok(self.report(&from, root, CopyState::UpToDate, &tally));
         }
         self.check_digest(root)?;
@@ -108,12 +109,24 @@ impl Copier<'_> {
         }
     }
 
-    /// The digest that the copy of a source would have.
-    pub(crate) async fn digest_of_copy(&self, from: &Descriptor) -> Result<Digest, Error> {
-        match self.request.platforms {
-            None => Ok(from.digest),
-            Some(_) => Ok(self.plan(from).await?.root.descriptor.digest),
+    /// Whether the destination, which has `there`, is what copying would make it. Changes nothing.
+    pub(crate) async fn is_copied(&self, from: &Descriptor, there: Digest) -> Result<bool, Error> {
+        let trusted = self.request.trust == Trust::Digests;
+        if self.request.platforms.is_none() && (there != from.digest || trusted) {
+            return Ok(there == from.digest);
         }
+        let plan = self.plan(from).await?;
+        if plan.root.descriptor.digest != there || (trusted && plan.chosen.is_none()) {
+            return Ok(plan.root.descriptor.digest == there);
+        }
+        let step = Step::begin(self.images.events.as_ref(), format!("[check] {}", self.target.location()));
+        let complete =
+            self.job(&step, &Tally::default()).is_complete(&plan.root, plan.chosen.as_ref(), 0).await;
+        match &complete {
+            Ok(_) => step.done(),
+            Err(error) => step.failed(error.to_string()),
+        }
+        complete
     }
 
     /// Reads the source and decides what of it is to go.
@@ -156,14 +169,7 @@ impl Copier<'_> {
         step: &Step<'_>,
         tally: &Tally,
     ) -> Result<bool, Error> {
-        let job = Job {
-            source: &self.source,
-            target: &self.target,
-            thorough: self.request.thorough,
-            step,
-            tally,
-            placed: Mutex::default(),
-        };
+        let job = self.job(step, tally);
         let root = &plan.root.descriptor;
         let proof = job.root(&plan.root, plan.chosen.as_ref()).await.map_err(|error| match plan.chosen {
             Some(_) if matches!(error.class, Class::NotFound | Class::Publish) => {
@@ -180,11 +186,30 @@ impl Copier<'_> {
                 self.images.events.event(Event::Tagged { reference, digest: root.digest });
             }
         }
-        self.warn_of_foreign(tally);
+        self.warn_of_what_stays(tally);
         Ok(moved)
     }
 
-    fn warn_of_foreign(&self, tally: &Tally) {
+    fn job<'b>(&'b self, step: &'b Step<'b>, tally: &'b Tally) -> Job<'b> {
+        let trust = self.request.trust;
+        Job { source: &self.source, target: &self.target, trust, step, tally, placed: Mutex::default() }
+    }
+
+    fn warn_of_what_stays(&self, tally: &Tally) {
+        let skipped = tally.skipped();
+        if !skipped.is_empty() {
+            self.images.events.event(Event::Warning {
+                message: format!(
+                    "{}: attached, but not copied: {}",
+                    self.source.location(),
+                    skipped.join(", ")
+                ),
+                hints: vec![
+                    "only manifests and indexes can be copied: OCI 1.1 has nothing else that refers"
+                        .to_owned(),
+                ],
+            });
+        }
         let foreign = tally.foreign();
         if !foreign.is_empty() {
             self.images.events.event(Event::Warning {

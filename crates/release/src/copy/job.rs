@@ -5,9 +5,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use gantry_oci::{BoxFuture, Descriptor, Digest, Document, Manifest, media_type};
+use gantry_oci::{BoxFuture, Descriptor, Digest, Document, Index, Manifest, media_type};
 use gantry_registry::{Uploaded, listed_referrer};
 
+use super::request::Trust;
 use crate::error::{Class, Error};
 use crate::events::Step;
 use crate::image::source::{DEEPEST_NESTING, RawDocument, Source};
@@ -24,7 +25,7 @@ const MOST_ENTRIES: usize = 10_000;
 pub(crate) struct Job<'a> {
     pub(crate) source: &'a Source,
     pub(crate) target: &'a Target,
-    pub(crate) thorough: bool,
+    pub(crate) trust: Trust,
     pub(crate) step: &'a Step<'a>,
     pub(crate) tally: &'a Tally,
     /// Digests of manifests and indexes that were placed: what may have something attached.
@@ -37,7 +38,9 @@ pub(crate) struct Tally {
     referrers: Mutex<BTreeMap<Digest, Vec<Descriptor>>>,
     bytes: AtomicU64,
     mounts: AtomicU64,
+    documents: AtomicU64,
     foreign: Mutex<BTreeSet<String>>,
+    skipped: Mutex<BTreeSet<String>>,
 }
 
 impl Tally {
@@ -77,9 +80,19 @@ impl Tally {
         self.mounts.load(Ordering::Relaxed)
     }
 
-    /// Whether any blob was moved.
+    /// Whether anything was missing at the destination.
     pub(super) fn moved(&self) -> bool {
-        self.bytes() + self.mounts() > 0
+        self.bytes() + self.mounts() + self.documents.load(Ordering::Relaxed) > 0
+    }
+
+    /// Notes something attached of a kind that cannot be copied.
+    pub(super) fn skip(&self, what: String) {
+        self.skipped.lock().expect("nothing panics while it holds the list").insert(what);
+    }
+
+    /// What was attached and not copied.
+    pub(super) fn skipped(&self) -> Vec<String> {
+        self.skipped.lock().expect("nothing panics while it holds the list").iter().cloned().collect()
     }
 
     /// Layers that were left where they are.
@@ -95,7 +108,7 @@ impl Job<'_> {
         root: &RawDocument,
         chosen: Option<&BTreeSet<Digest>>,
     ) -> Result<Proof, Error> {
-        let single = matches!(root.document, Document::Manifest(_)) && !self.thorough;
+        let single = matches!(root.document, Document::Manifest(_)) && self.trust != Trust::Nothing;
         if single && self.target.has(&root.descriptor).await? {
             self.note_document(root);
             return self.target.prove(&root.descriptor, &root.bytes).await;
@@ -118,7 +131,7 @@ impl Job<'_> {
                 return self.blob(entry).await;
             }
             // A registry takes a manifest only with everything that it names; an index it may have taken with less.
-            let complete = media_type::is_manifest(&entry.media_type) && !self.thorough;
+            let complete = media_type::is_manifest(&entry.media_type) && self.trust != Trust::Nothing;
             if complete && self.target.has(entry).await? {
                 self.note(entry.digest);
                 return Ok(());
@@ -139,13 +152,7 @@ impl Job<'_> {
             Document::Manifest(manifest) => return self.blobs(manifest).await,
             Document::Index(index) => index,
         };
-        if depth > DEEPEST_NESTING || index.manifests.len() > MOST_ENTRIES {
-            let message = format!(
-                "{} nests more than {DEEPEST_NESTING} indexes, or lists more than {MOST_ENTRIES} entries",
-                self.source.location()
-            );
-            return Err(Error::new(Class::Verification, message));
-        }
+        self.check_bounds(index, depth)?;
         // Collected first: the compiler does not see that a lazy iterator over borrowed entries may cross threads.
         let mut children = Vec::new();
         for entry in &index.manifests {
@@ -155,6 +162,47 @@ impl Job<'_> {
         }
         stream::iter(children).buffer_unordered(CHILDREN_AT_ONCE).try_collect::<Vec<()>>().await?;
         Ok(())
+    }
+
+    /// Whether the target has a document with all, or the chosen ones, of the entries below it. Only asks.
+    pub(crate) fn is_complete<'b>(
+        &'b self,
+        document: &'b RawDocument,
+        chosen: Option<&'b BTreeSet<Digest>>,
+        depth: usize,
+    ) -> BoxFuture<'b, Result<bool, Error>> {
+        Box::pin(async move {
+            if !self.target.has(&document.descriptor).await? {
+                return Ok(false);
+            }
+            let Document::Index(index) = &document.document else { return Ok(true) };
+            self.check_bounds(index, depth)?;
+            let entries = index.manifests.iter();
+            for entry in entries.filter(|entry| chosen.is_none_or(|chosen| chosen.contains(&entry.digest))) {
+                let is_there = match media_type::is_index(&entry.media_type) {
+                    true => self.is_complete(&self.source.read(entry).await?, None, depth + 1).await?,
+                    false if media_type::is_manifest(&entry.media_type) => self.target.has(entry).await?,
+                    false => self.target.has_blob(entry).await?,
+                };
+                if !is_there {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    fn check_bounds(&self, index: &Index, depth: usize) -> Result<(), Error> {
+        match depth > DEEPEST_NESTING || index.manifests.len() > MOST_ENTRIES {
+            false => Ok(()),
+            true => Err(Error::new(
+                Class::Verification,
+                format!(
+                    "{} nests more than {DEEPEST_NESTING} indexes, or lists more than {MOST_ENTRIES} entries",
+                    self.source.location()
+                ),
+            )),
+        }
     }
 
     async fn blobs(&self, manifest: &Manifest) -> Result<(), Error> {
@@ -167,7 +215,7 @@ impl Job<'_> {
     }
 
     async fn blob(&self, blob: &Descriptor) -> Result<(), Error> {
-        if is_foreign(blob) {
+        if media_type::is_foreign_layer(&blob.media_type) {
             let mut foreign = self.tally.foreign.lock().expect("nothing panics while it holds the list");
             foreign.insert(blob.urls.first().cloned().unwrap_or_else(|| blob.digest.to_string()));
             return Ok(());
@@ -186,9 +234,13 @@ impl Job<'_> {
     /// Writes a document unless it is there, and reads it back.
     pub(crate) async fn put(&self, document: &RawDocument) -> Result<Proof, Error> {
         let descriptor = &document.descriptor;
-        if self.thorough || !self.target.has(descriptor).await? {
+        let missing = !self.target.has(descriptor).await?;
+        if missing || self.trust == Trust::Nothing {
             self.target.put(descriptor, &document.bytes).await?;
             self.step.say(format!("pushed {}", descriptor.digest));
+        }
+        if missing {
+            self.tally.documents.fetch_add(1, Ordering::Relaxed);
         }
         let proof = self.target.prove(descriptor, &document.bytes).await?;
         self.note_document(document);
@@ -207,11 +259,4 @@ impl Job<'_> {
     fn note(&self, digest: Digest) {
         self.placed.lock().expect("nothing panics while it holds the list").insert(digest);
     }
-}
-
-/// Whether a layer is to be had from its own addresses only (Windows' base layers).
-fn is_foreign(blob: &Descriptor) -> bool {
-    !blob.urls.is_empty()
-        || blob.media_type.contains(".foreign.")
-        || blob.media_type.contains(".nondistributable.")
 }

@@ -16,10 +16,22 @@ pub struct CopyRequest {
     pub platforms: Option<Platforms>,
     /// What goes with the image.
     pub attached: Attached,
-    /// Also look at everything below a digest that the destination has already.
-    pub thorough: bool,
+    /// What of the destination is taken for complete without a look.
+    pub trust: Trust,
     /// All tags of the repository; the tags of source and destination do not matter.
     pub all_tags: bool,
+}
+
+/// What a destination is believed to have all of because it has the digest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// Any digest: equal ones cost one question a side. Wrong for an index that somebody copied sparse.
+    #[default]
+    Digests,
+    /// Manifests, which registries take only with their parts. What indexes list is asked for.
+    Manifests,
+    /// Nothing: every part is looked at.
+    Nothing,
 }
 
 /// Some platforms of an index.

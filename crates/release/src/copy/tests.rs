@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 use gantry_oci::{Descriptor, Digest, ImageErrorKind, Manifest, media_type};
 use gantry_testkit::{Access, Exchange, FakeRegistry, Fault, ImageTarget, fault_matrix};
 
-use super::{Attached, CopyReport, CopyRequest, CopyState, PlatformForm, Platforms, copy};
+use super::{Attached, CopyReport, CopyRequest, CopyState, PlatformForm, Platforms, Trust, copy};
 use crate::error::{Class, Error};
 use crate::image::Place;
 use crate::image::testing::{contents, image, images, push_index};
@@ -20,7 +20,7 @@ fn request(source: impl std::fmt::Display, destination: impl std::fmt::Display) 
         destination: destination.to_string().parse().unwrap(),
         platforms: None,
         attached: Attached::default(),
-        thorough: false,
+        trust: Trust::default(),
         all_tags: false,
     }
 }
@@ -292,6 +292,42 @@ async fn foreign_layers_are_told_and_not_copied() {
     let report = copy(&images, &request(at(&source, "team/app:1"), layout)).await.unwrap().swap_remove(0);
     assert_eq!(report.foreign, ["https://elsewhere.test/layer"]);
     assert!(told.text().contains("foreign layers are not copied: https://elsewhere.test/layer"));
+}
+
+#[tokio::test]
+async fn an_ordinary_layer_with_addresses_is_copied() {
+    let (source, target) = (FakeRegistry::start(), FakeRegistry::start());
+    let mut built = image("linux/amd64", "x");
+    built.push(&source, "team/app", None);
+    built.manifest.layers[0].urls = vec!["https://elsewhere.test/layer".to_owned()];
+    let bytes = serde_json::to_vec(&built.manifest).unwrap();
+    source.put_manifest("team/app", Some("1"), media_type::MANIFEST, &bytes);
+    let directory = tempfile::tempdir().unwrap();
+    let layout = format!("oci-layout://{}", directory.path().join("layout").display());
+    let first = run(&request(at(&source, "team/app:1"), &layout)).await.unwrap();
+    assert_eq!(first.foreign, Vec::<String>::new());
+    run(&request(&layout, at(&target, "copy/app:1"))).await.unwrap();
+    assert_eq!(contents(&target, "copy/app", "1"), contents(&source, "team/app", "1"));
+}
+
+#[tokio::test]
+async fn a_referrer_of_a_withdrawn_type_is_told_and_not_copied() {
+    let (source, target) = (FakeRegistry::start(), FakeRegistry::start());
+    push_index(&source, "team/app", "1", "x");
+    let (_, _, bytes) = source.manifest("team/app", "1").unwrap();
+    let root = Descriptor::of(media_type::INDEX, &bytes);
+    let sbom = referrer(&source, &root, "test/sbom");
+    let artifact = Descriptor::of("application/vnd.oci.artifact.manifest.v1+json", b"{}");
+    list(&source, &root.digest, vec![artifact.clone(), sbom.clone()]);
+    let request = CopyRequest {
+        attached: Attached::new(true, false),
+        ..request(at(&source, "team/app:1"), at(&target, "copy/app:1"))
+    };
+    let (images, told) = images();
+    copy(&images, &request).await.unwrap();
+    contents(&target, "copy/app", &sbom.digest.to_string());
+    let told = told.text();
+    assert!(told.contains("attached, but not copied") && told.contains(&artifact.digest.to_string()));
 }
 
 #[tokio::test]

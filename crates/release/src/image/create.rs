@@ -17,7 +17,7 @@ use super::source::{RawDocument, Source};
 use super::target::{Board, Target};
 use super::{Images, Place};
 use crate::annotation::{Annotation, AnnotationLevel};
-use crate::copy::{Job, Tally, entries};
+use crate::copy::{Job, Tally, Trust, entries};
 use crate::error::{Class, Error};
 use crate::events::{Event, Step};
 
@@ -367,7 +367,8 @@ async fn write(
     step: &Step<'_>,
     tally: &Tally,
 ) -> Result<super::target::Proof, Error> {
-    let job = |source| Job { source, target, thorough: false, step, tally, placed: Mutex::default() };
+    let trust = Trust::default();
+    let job = |source| Job { source, target, trust, step, tally, placed: Mutex::default() };
     let root = &assembly.root;
     let Document::Index(index) = &root.document else {
         return job(&assembly.first).root(root, None).await;

@@ -8,7 +8,7 @@ use gantry_oci::{Descriptor, Digest};
 use super::list::VendorImage;
 use super::lock::{Entry, Lock, key};
 use super::names::{Planned, plan};
-use crate::copy::{Attached, Copier, CopyRequest, CopyState, IMAGES_AT_ONCE, PlatformForm, Platforms};
+use crate::copy::{Attached, Copier, CopyRequest, CopyState, IMAGES_AT_ONCE, PlatformForm, Platforms, Trust};
 use crate::error::{Class, Error};
 use crate::image::source::Source;
 use crate::image::target::{Board, Target};
@@ -202,10 +202,15 @@ impl<'a> One<'a> {
             destination: Place::Registry(planned.destination.clone()),
             platforms: own.or_else(|| request.platforms.clone()),
             attached: request.attached,
-            thorough: false,
+            trust: Trust::default(),
             all_tags: false,
         };
-        Self { images, request, planned, board, copy }
+        let mut one = Self { images, request, planned, board, copy };
+        // An index that was copied sparse has the digest of the whole one.
+        if one.locked().is_some_and(|locked| !locked.has(one.copy.platforms.as_ref())) {
+            one.copy.trust = Trust::Manifests;
+        }
+        one
     }
 
     fn blank(&self) -> VendorResult {
@@ -241,10 +246,9 @@ impl<'a> One<'a> {
             return Ok(());
         }
         if self.request.mode == VendorMode::Check {
-            let expected = copier.digest_of_copy(&from).await?;
             result.state = match &to {
                 None => VendorState::Absent,
-                Some(to) if to.digest == expected => VendorState::UpToDate,
+                Some(to) if copier.is_copied(&from, to.digest).await? => VendorState::UpToDate,
                 Some(_) => VendorState::Drifted,
             };
             return Ok(());

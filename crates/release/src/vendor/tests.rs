@@ -205,6 +205,42 @@ async fn some_platforms() {
 }
 
 #[tokio::test]
+async fn an_index_that_was_copied_sparse_is_not_taken_for_whole() {
+    let mut world = world(&[("a", "1")]);
+    world.target.set_quirks(&[gantry_testkit::Quirk::SparseIndexes]);
+    let source = push_index(&world.source, "a", "1", "a");
+    let sparse = |platform: &str| {
+        let wanted = vec![platform.parse().unwrap()];
+        Some(Platforms { wanted, form: PlatformForm::Sparse })
+    };
+    let arm = image("linux/arm64", "a").digest().to_string();
+    world.request.platforms = sparse("linux/amd64");
+    assert_eq!(world.states().await, [VendorState::Copied]);
+    assert_eq!(world.target.manifest("thirdparty/a", "1").unwrap().0, source);
+    assert_eq!(world.target.manifest("thirdparty/a", &arm), None);
+    for platforms in [None, sparse("linux/arm64"), sparse("linux/amd64")] {
+        let asked_before = platforms == sparse("linux/amd64");
+        world.request.platforms = platforms;
+        world.request.mode = VendorMode::Check;
+        let expected = if asked_before { VendorState::UpToDate } else { VendorState::Drifted };
+        assert_eq!(world.states().await, [expected], "{:?}", world.request.platforms);
+        assert_eq!(world.target.manifest("thirdparty/a", &arm), None, "checking writes nothing");
+    }
+    world.request.platforms = sparse("linux/arm64");
+    let lock = world.request.lock.take();
+    assert_eq!(world.states().await, [VendorState::Drifted], "a sparse index tells nothing of its entries");
+    world.request.lock = lock;
+    world.request.platforms = None;
+    world.request.mode = VendorMode::Update;
+    assert_eq!(world.states().await, [VendorState::Copied]);
+    contents(&world.target, "thirdparty/a", "1");
+    for mode in [VendorMode::Check, VendorMode::Locked] {
+        world.request.mode = mode;
+        assert_eq!(world.states().await, [VendorState::UpToDate], "{mode:?}");
+    }
+}
+
+#[tokio::test]
 async fn tags_pinned_to_a_digest() {
     let mut world = world(&[]);
     let old = push_index(&world.source, "a", "1", "old");

@@ -40,6 +40,8 @@ pub enum Quirk {
     ShyRefusal,
     /// Credentials that are wrong or have run out are answered with 403 and the words of ECR, missing ones with 401.
     ExpiryIsForbidden,
+    /// An index is taken whatever of its entries is there (registries that do not validate, GHCR).
+    SparseIndexes,
     /// More requests than so many at a time are answered with 429.
     Busy(usize),
 }

@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use gantry_release::{Attached, CopyReport, CopyRequest, Error, PlatformForm, Platforms, copy};
+use gantry_oci::Platform;
+use gantry_release::{Attached, CopyReport, CopyRequest, Error, PlatformForm, Platforms, Trust, copy};
 
 use super::{location, perform, platforms, print};
 use crate::args::{Global, ProgressMode};
+use crate::failure::usage;
 
 /// Flags of `gantry image copy`.
 #[derive(Debug, Args)]
@@ -52,15 +54,29 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// In which form platforms are copied.
-    pub(crate) fn form(&self) -> PlatformForm {
-        if self.sparse { PlatformForm::Sparse } else { PlatformForm::Trim }
+    /// In which form platforms are copied, if it was said.
+    pub(crate) fn form(&self) -> Option<PlatformForm> {
+        match (self.trim, self.sparse) {
+            (true, _) => Some(PlatformForm::Trim),
+            (false, true) => Some(PlatformForm::Sparse),
+            (false, false) => None,
+        }
     }
 
-    /// The platforms, if not all.
-    pub(crate) fn platforms(&self) -> Result<Option<Platforms>, Error> {
-        let wanted = platforms(&self.platform)?;
-        Ok(Some(Platforms { wanted, form: self.form() }).filter(|platforms| !platforms.wanted.is_empty()))
+    /// The platforms; none for all.
+    pub(crate) fn platforms(&self) -> Result<Vec<Platform>, Error> {
+        platforms(&self.platform)
+    }
+
+    /// For copies of all platforms: they have no form.
+    pub(crate) fn refuse_form_of_nothing(&self) -> Result<(), Error> {
+        let flag = match self.form() {
+            None => return Ok(()),
+            Some(PlatformForm::Trim) => "--trim",
+            Some(PlatformForm::Sparse) => "--sparse",
+        };
+        Err(usage(format!("{flag} says how some platforms are copied, and all are"))
+            .hint("name platforms with --platform"))
     }
 
     /// What goes with the image.
@@ -71,12 +87,17 @@ impl Parts {
 
 /// Runs the command. Prints what the copies are, by digest.
 pub(super) async fn run(global: &Global, args: &Copy) -> Result<ExitCode, Error> {
+    let wanted = args.parts.platforms()?;
+    if wanted.is_empty() {
+        args.parts.refuse_form_of_nothing()?;
+    }
+    let form = args.parts.form().unwrap_or(PlatformForm::Trim);
     let request = CopyRequest {
         source: location(&args.source)?,
         destination: location(&args.destination)?,
-        platforms: args.parts.platforms()?,
+        platforms: Some(Platforms { wanted, form }).filter(|platforms| !platforms.wanted.is_empty()),
         attached: args.parts.attached(),
-        thorough: args.force,
+        trust: if args.force { Trust::Nothing } else { Trust::default() },
         all_tags: args.all_tags,
     };
     let line = |report: &CopyReport| format!("{}\n", report.destination.pinned(report.digest));

@@ -20,7 +20,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use gantry_oci::Platform;
-use gantry_release::{Error, PlatformForm, Platforms, VendorImage};
+use gantry_release::{Error, PlatformForm, VendorImage};
 use serde::Deserialize;
 
 use crate::args::Global;
@@ -112,19 +112,17 @@ impl Section {
         Ok(images)
     }
 
-    /// In which form platforms are copied; the command line's wish for sparse indexes goes first.
-    pub(super) fn form(&self, sparse: bool) -> PlatformForm {
-        match (sparse, self.form) {
-            (true, _) | (false, Some(Form::Sparse)) => PlatformForm::Sparse,
-            (false, _) => PlatformForm::Trim,
-        }
+    /// In which form platforms are copied.
+    pub(super) fn form(&self) -> Option<PlatformForm> {
+        self.form.map(|form| match form {
+            Form::Trim => PlatformForm::Trim,
+            Form::Sparse => PlatformForm::Sparse,
+        })
     }
 
     /// The platforms of images that do not say themselves which.
-    pub(super) fn platforms(&self, sparse: bool) -> Result<Option<Platforms>, Error> {
-        let wanted = parsed(&self.platforms)?;
-        Ok(Some(Platforms { wanted, form: self.form(sparse) })
-            .filter(|platforms| !platforms.wanted.is_empty()))
+    pub(super) fn platforms(&self) -> Result<Vec<Platform>, Error> {
+        parsed(&self.platforms)
     }
 }
 
@@ -148,7 +146,7 @@ mod tests {
         let shown: Vec<_> =
             images.iter().map(|image| format!("{} {:?}", image.source, image.platforms.len())).collect();
         assert_eq!(shown, ["docker.io/library/a:1 0", "docker.io/library/a:2 0", "docker.io/b/c:1 1"]);
-        assert_eq!(section.platforms(false).unwrap().unwrap().form, PlatformForm::Sparse);
+        assert_eq!((section.form(), section.platforms().unwrap().len()), (Some(PlatformForm::Sparse), 1));
         for bad in
             ["[vendor]\nfrom = \"x\"", "[vendor.images]\na = \"1\"", "[vendor.images]\na = { tag = [\"1\"] }"]
         {
