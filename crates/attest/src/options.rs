@@ -12,10 +12,17 @@ pub struct Options {
     pub provenance: Option<ProvenanceOptions>,
     /// The bill of materials, if one is wanted.
     pub sbom: Option<SbomOptions>,
-    /// Where they are found.
-    pub place: Place,
-    /// What holds them.
-    pub form: Form,
+    /// What each type was asked to be held by. One manifest holds all of an image, so they have to agree.
+    held: BTreeMap<&'static str, Held>,
+    /// Where all of them are found, if that was said apart from the types.
+    place: Option<Place>,
+}
+
+/// What was said about where one type of attestation goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Held {
+    place: Option<Place>,
+    form: Option<Form>,
 }
 
 /// How to make the provenance.
@@ -164,90 +171,130 @@ impl Options {
         self.provenance.is_none() && self.sbom.is_none()
     }
 
-    /// Takes over one attestation: its type and its attributes. A later one of the same type replaces an earlier one.
+    /// Where attestations are found.
+    pub fn place(&self) -> Place {
+        self.places().next().unwrap_or_default()
+    }
+
+    /// What holds them.
+    pub fn form(&self) -> Form {
+        self.forms().next().unwrap_or_default()
+    }
+
+    /// Says where all of them are found.
+    pub fn set_place(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
+    fn places(&self) -> impl Iterator<Item = Place> {
+        self.place.into_iter().chain(self.held.values().filter_map(|held| held.place))
+    }
+
+    fn forms(&self) -> impl Iterator<Item = Form> {
+        self.held.values().filter_map(|held| held.form)
+    }
+
+    /// Takes over one attestation: its type and its attributes. A later one of the same type replaces an earlier one, as
+    /// a whole. [`Options::check`] tells whether all of them can be had together.
     pub fn set(&mut self, kind: &str, attributes: &BTreeMap<String, String>) -> Result<(), OptionError> {
         let disabled = match attributes.get("disabled") {
             Some(value) => boolean("disabled", value)?,
             None => false,
         };
-        match kind {
+        let mut held = Held::default();
+        let kind = match kind {
             "provenance" => {
-                let options = self.provenance_options(attributes)?;
+                let options = provenance_options(&mut held, attributes)?;
                 self.provenance = (!disabled).then_some(options);
+                "provenance"
             }
             "sbom" => {
-                let options = self.sbom_options(attributes)?;
+                let options = sbom_options(&mut held, attributes)?;
                 self.sbom = (!disabled).then_some(options);
+                "sbom"
             }
             other => return Err(OptionError::Kind(other.to_owned())),
-        }
-        self.check()
+        };
+        match disabled {
+            true => self.held.remove(kind),
+            false => self.held.insert(kind, held),
+        };
+        Ok(())
     }
 
-    /// Refuses what cannot be had together. Called by `set`, and by whoever changes the fields afterwards.
+    /// Refuses what cannot be had together.
     pub fn check(&self) -> Result<(), OptionError> {
-        match (self.place, self.form) {
+        let (place, form) = (self.place(), self.form());
+        if self.places().any(|other| other != place) {
+            return Err(OptionError::Contradiction(
+                "in=index and in=referrers are both asked for: all attestations of an image are found in one place",
+            ));
+        }
+        if self.forms().any(|other| other != form) {
+            return Err(OptionError::Contradiction(
+                "oci-artifact=true and oci-artifact=false are both asked for: one manifest holds all attestations",
+            ));
+        }
+        match (place, form) {
             (Place::Referrers, Form::Image) => Err(OptionError::Contradiction(
                 "oci-artifact=false has no subject, so its attestations are found in the index only",
             )),
             _ => Ok(()),
         }
     }
+}
 
-    fn provenance_options(
-        &mut self,
-        attributes: &BTreeMap<String, String>,
-    ) -> Result<ProvenanceOptions, OptionError> {
-        let mut options = ProvenanceOptions::default();
-        for (name, value) in attributes {
-            match name.as_str() {
-                "mode" => options.mode = mode(value)?,
-                "version" => options.version = version(value)?,
-                "builder-id" => options.builder_id.clone_from(value),
-                "filename" => options.filename = file_name(value)?,
-                "reproducible" => options.reproducible = boolean(name, value)?,
-                "inline-only" => options.inline_only = boolean(name, value)?,
-                "complete-materials" => options.complete_materials = boolean(name, value)?,
-                "timestamps" => {
-                    options.times = if boolean(name, value)? { Times::Told } else { Times::Omitted }
-                }
-                "capture-usage" if !boolean(name, value)? => {}
-                _ => self.set_common("provenance", PROVENANCE_ATTRIBUTES, (name, value))?,
-            }
-        }
-        Ok(options)
-    }
-
-    fn sbom_options(&mut self, attributes: &BTreeMap<String, String>) -> Result<SbomOptions, OptionError> {
-        let mut options = SbomOptions { format: SbomFormat::Spdx };
-        for (name, value) in attributes {
-            match name.as_str() {
-                "format" => options.format = format(value)?,
-                // What buildx sets where it is told of no generator.
-                "generator" if value.is_empty() => {}
-                "generator" => return Err(OptionError::Generator(value.clone())),
-                _ => self.set_common("sbom", SBOM_ATTRIBUTES, (name, value))?,
-            }
-        }
-        Ok(options)
-    }
-
-    fn set_common(
-        &mut self,
-        kind: &'static str,
-        known: &'static str,
-        (name, value): (&String, &String),
-    ) -> Result<(), OptionError> {
+fn provenance_options(
+    held: &mut Held,
+    attributes: &BTreeMap<String, String>,
+) -> Result<ProvenanceOptions, OptionError> {
+    let mut options = ProvenanceOptions::default();
+    for (name, value) in attributes {
         match name.as_str() {
-            "disabled" => {}
-            "in" => self.place = place(name, value)?,
-            "oci-artifact" => {
-                self.form = if boolean(name, value)? { Form::Artifact } else { Form::Image };
-            }
-            _ => return Err(OptionError::Name { kind, name: name.clone(), known }),
+            "mode" => options.mode = mode(value)?,
+            "version" => options.version = version(value)?,
+            "builder-id" => options.builder_id.clone_from(value),
+            "filename" => options.filename = file_name(value)?,
+            "reproducible" => options.reproducible = boolean(name, value)?,
+            "inline-only" => options.inline_only = boolean(name, value)?,
+            "complete-materials" => options.complete_materials = boolean(name, value)?,
+            "timestamps" => options.times = if boolean(name, value)? { Times::Told } else { Times::Omitted },
+            "capture-usage" if !boolean(name, value)? => {}
+            _ => set_common(held, "provenance", PROVENANCE_ATTRIBUTES, (name, value))?,
         }
-        Ok(())
     }
+    Ok(options)
+}
+
+fn sbom_options(held: &mut Held, attributes: &BTreeMap<String, String>) -> Result<SbomOptions, OptionError> {
+    let mut options = SbomOptions { format: SbomFormat::Spdx };
+    for (name, value) in attributes {
+        match name.as_str() {
+            "format" => options.format = format(value)?,
+            // What buildx sets where it is told of no generator.
+            "generator" if value.is_empty() => {}
+            "generator" => return Err(OptionError::Generator(value.clone())),
+            _ => set_common(held, "sbom", SBOM_ATTRIBUTES, (name, value))?,
+        }
+    }
+    Ok(options)
+}
+
+fn set_common(
+    held: &mut Held,
+    kind: &'static str,
+    known: &'static str,
+    (name, value): (&String, &String),
+) -> Result<(), OptionError> {
+    match name.as_str() {
+        "disabled" => {}
+        "in" => held.place = Some(place(name, value)?),
+        "oci-artifact" => {
+            held.form = Some(if boolean(name, value)? { Form::Artifact } else { Form::Image });
+        }
+        _ => return Err(OptionError::Name { kind, name: name.clone(), known }),
+    }
+    Ok(())
 }
 
 impl std::str::FromStr for Place {
@@ -344,7 +391,7 @@ mod tests {
         assert!(provenance.inline_only && provenance.builder_id == "https://b");
         set(&mut options, "type=sbom,format=cyclonedx,generator=,in=referrers").unwrap();
         assert_eq!(options.sbom, Some(SbomOptions { format: SbomFormat::CycloneDx }));
-        assert_eq!(options.place, Place::Referrers);
+        assert_eq!(options.place(), Place::Referrers);
         set(&mut options, "type=provenance,capture-usage=false").unwrap();
         assert_eq!(options.provenance, Some(ProvenanceOptions::default()), "the last one counts, as a whole");
         set(&mut options, "type=provenance,disabled=true").unwrap();
@@ -365,8 +412,37 @@ mod tests {
             ("type=sbom,format=syft", "spdx or cyclonedx"),
             ("type=sbom,in=referrers,oci-artifact=false", "no subject"),
         ] {
-            let error = set(&mut Options::default(), text).unwrap_err().to_string();
+            let mut options = Options::default();
+            let error = set(&mut options, text).and_then(|()| options.check()).unwrap_err().to_string();
             assert!(error.contains(message), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn all_are_held_in_one_place() {
+        let both = |first: &str, second: &str| {
+            let mut options = Options::default();
+            set(&mut options, first).unwrap();
+            set(&mut options, second).unwrap();
+            options.check().map(|()| (options.place(), options.form())).map_err(|error| error.to_string())
+        };
+        for (first, second, message) in [
+            ("type=sbom,in=referrers", "type=provenance,in=index", "in one place"),
+            ("type=sbom,oci-artifact=0", "type=provenance,oci-artifact=1", "one manifest holds all"),
+            ("type=sbom,oci-artifact=0", "type=provenance,in=referrers", "no subject"),
+        ] {
+            for (first, second) in [(first, second), (second, first)] {
+                let error = both(first, second).unwrap_err();
+                assert!(error.contains(message), "{first} {second}: {error}");
+            }
+        }
+        for (first, second, place, form) in [
+            ("type=sbom,in=referrers", "type=provenance,mode=min", Place::Referrers, Form::Artifact),
+            ("type=sbom,in=referrers", "type=sbom,format=spdx", Place::Index, Form::Artifact),
+            ("type=sbom,in=referrers", "type=sbom,disabled=1", Place::Index, Form::Artifact),
+            ("type=sbom,oci-artifact=0", "type=provenance,in=index", Place::Index, Form::Image),
+        ] {
+            assert_eq!(both(first, second), Ok((place, form)), "{first} {second}");
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn options(args: &Build) -> Result<AttestationOptions, Error> {
         }
     }
     if let Some(place) = &args.attest_in {
-        options.place = place.parse().map_err(|error| usage(format!("--attest-in: {error}")))?;
+        options.set_place(place.parse().map_err(|error| usage(format!("--attest-in: {error}")))?);
     }
     options.check().map_err(|error| usage(error.to_string()))?;
     Ok(options)
@@ -102,7 +102,7 @@ mod tests {
             );
         }
         let placed = parse(&["--sbom=1", "--attest-in=referrers"]).unwrap();
-        assert_eq!(placed.place, gantry_release::AttestationPlace::Referrers);
+        assert_eq!(placed.place(), gantry_release::AttestationPlace::Referrers);
     }
 
     #[test]
@@ -117,6 +117,8 @@ mod tests {
             (&["--sbom", "generator=docker.io/x/scanner"], "reads the package databases itself"),
             (&["--sbom=true", "--attest-in=registry"], "index or referrers"),
             (&["--attest=type=sbom,oci-artifact=false", "--attest-in=referrers"], "no subject"),
+            (&["--attest=type=sbom,in=index", "--attest-in=referrers"], "in one place"),
+            (&["--attest=type=sbom,in=referrers", "--provenance=in=index"], "in one place"),
         ] {
             let error = parse(flags).unwrap_err().to_string();
             assert!(error.contains(message), "{flags:?}: {error}");

@@ -100,17 +100,17 @@ pub(crate) fn attach(store: &Store, options: &Options, platforms: &[Built]) -> R
     let mut manifests = Vec::new();
     for built in platforms.iter().filter(|built| !built.attestations.is_empty()) {
         let statements: Vec<_> = built.attestations.iter().map(|made| made.statement.clone()).collect();
-        let made = AttestationManifest::new(&built.report.manifest, &statements, options.form);
+        let made = AttestationManifest::new(&built.report.manifest, &statements, options.form());
         for (_, bytes) in &made.blobs {
             store.put_blob(bytes)?;
         }
         store.put_blob(&made.manifest)?;
-        manifests.push(match options.place {
+        manifests.push(match options.place() {
             Place::Index => made.index_entry(),
             Place::Referrers => made.descriptor,
         });
     }
-    Ok(match options.place {
+    Ok(match options.place() {
         Place::Index => Attached { in_index: manifests, ..Attached::default() },
         Place::Referrers => Attached { referrers: manifests, ..Attached::default() },
     })
