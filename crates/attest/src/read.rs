@@ -122,14 +122,19 @@ pub async fn read<D: Documents>(
 }
 
 /// The entries of an index that hold the attestations of one of its manifests.
-pub fn entries(index: &Index, subject: &Digest) -> Vec<Descriptor> {
-    let subject = subject.to_string();
+fn entries(index: &Index, subject: &Digest) -> Vec<Descriptor> {
     let is_holder = |entry: &&Descriptor| {
-        let annotation = |name: &str| entry.annotations.get(name).map(String::as_str);
-        let of = annotation(REFERENCE_DIGEST).or_else(|| annotation(REFERENCE_DIGEST_EARLIER));
-        annotation(REFERENCE_TYPE).is_none_or(|kind| kind == ATTESTATION_MANIFEST) && of == Some(&subject)
+        let kind = entry.annotations.get(REFERENCE_TYPE);
+        kind.is_none_or(|kind| kind == ATTESTATION_MANIFEST) && attested(entry) == Some(*subject)
     };
     index.manifests.iter().filter(is_holder).cloned().collect()
+}
+
+/// The manifest that an entry of an index says that it is about, if it is no image but about one (BuildKit's layout).
+pub fn attested(entry: &Descriptor) -> Option<Digest> {
+    let named =
+        [REFERENCE_DIGEST, REFERENCE_DIGEST_EARLIER].iter().find_map(|key| entry.annotations.get(*key));
+    named?.parse().ok()
 }
 
 /// Whether a referrer holds attestations, and not a signature or anything else.

@@ -98,15 +98,6 @@ impl Statement {
     pub fn is_provenance(&self) -> bool {
         self.predicate_type.starts_with("https://slsa.dev/provenance/")
     }
-
-    /// Whether it is a bill of materials that gantry knows.
-    pub fn is_sbom(&self) -> bool {
-        [predicate_type::SPDX, predicate_type::CYCLONEDX].iter().any(|known| {
-            self.predicate_type
-                .strip_prefix(known)
-                .is_some_and(|version| version.is_empty() || version.starts_with('/'))
-        })
-    }
 }
 
 impl Subject {
@@ -147,13 +138,5 @@ mod tests {
         let other = old.replace("Statement/v0.1", "Link/v1");
         assert!(matches!(Statement::parse(other.as_bytes()), Err(StatementError::Type(_))));
         assert!(matches!(Statement::parse(b"[]"), Err(StatementError::Json(_))));
-        for (kind, is) in [
-            ("https://cyclonedx.org/bom", true),
-            ("https://cyclonedx.org/bom/v1.4", true),
-            ("https://spdx.dev/Document/v2.3", true),
-            ("https://spdx.dev/Documents", false),
-        ] {
-            assert_eq!(Statement::new(kind, Vec::new(), Value::Null).is_sbom(), is, "{kind}");
-        }
     }
 }

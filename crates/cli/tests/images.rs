@@ -4,12 +4,13 @@
 
 use std::fs;
 
-use gantry_oci::{Digest, Index, Platform, media_type};
+use base64::Engine;
+use gantry_oci::{Descriptor, Digest, Index, Platform, media_type};
 use gantry_testkit::{
     Access, BuiltImage, Entry, FakeRegistry, GantryCommand, ImageBuilder, ImageTarget, Output,
 };
 use insta::assert_snapshot;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A machine and two registries, `A` and `B` in arguments and files.
 struct World {
@@ -52,7 +53,7 @@ fn image(platform: &str) -> BuiltImage {
 fn push_attested(registry: &FakeRegistry, repository: &str) -> Digest {
     let images = [image("linux/amd64"), image("linux/arm/v7")];
     let statement =
-        br#"{"_type":"https://in-toto.io/Statement/v0.1","predicate":{"buildType":"test","a":1}}"#;
+        br#"{"_type":"https://in-toto.io/Statement/v0.1","predicateType":"https://slsa.dev/provenance/v1","predicate":{"buildType":"test","a":1}}"#;
     let mut attestation = ImageBuilder::new("linux/amd64").build().manifest;
     let config = registry.put_blob(repository, &ImageBuilder::new("linux/amd64").build().config);
     assert_eq!(config, attestation.config.digest);
@@ -148,6 +149,57 @@ fn inspect_with_templates() {
     error: there is no `127.0.0.1:[PORT]/none:1`
     hint: check the name and the tag, and that it was pushed
     ");
+}
+
+/// An artifact of one layer.
+fn push_artifact(
+    registry: &FakeRegistry,
+    kind: &str,
+    content: &Value,
+    more: Value,
+    tag: Option<&str>,
+) -> Descriptor {
+    let content = serde_json::to_vec(content).unwrap();
+    let layer = Descriptor::of(kind, &content);
+    registry.put_blob("app", &content);
+    registry.put_blob("app", b"{}");
+    let config = Descriptor::of("application/vnd.oci.empty.v1+json", b"{}");
+    let mut manifest = serde_json::to_value(gantry_oci::Manifest::new(config, vec![layer])).unwrap();
+    manifest.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+    let bytes = serde_json::to_vec(&manifest).unwrap();
+    registry.put_manifest("app", tag, media_type::MANIFEST, &bytes);
+    Descriptor { artifact_type: Some(kind.to_owned()), ..Descriptor::of(media_type::MANIFEST, &bytes) }
+}
+
+#[test]
+fn inspect_finds_what_cosign_attached() {
+    let world = World::new();
+    let digest = image("linux/amd64").push(&world.a, "app", Some("1"));
+    let envelope = |predicate_type: &str, predicate: Value| {
+        let statement = json!({
+            "_type": "https://in-toto.io/Statement/v1",
+            "predicateType": predicate_type,
+            "subject": [],
+            "predicate": predicate,
+        });
+        let payload = base64::engine::general_purpose::STANDARD.encode(statement.to_string());
+        json!({ "payloadType": "application/vnd.in-toto+json", "payload": payload, "signatures": [] })
+    };
+    let spdx = envelope("https://spdx.dev/Document", json!({ "name": "app" }));
+    let tag = format!("sha256-{}.att", digest.hex());
+    push_artifact(&world.a, "application/vnd.dsse.envelope.v1+json", &spdx, json!({}), Some(&tag));
+    let kind = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    let provenance = envelope("https://slsa.dev/provenance/v1", json!({ "a": 1 }));
+    let bundle = json!({ "mediaType": kind, "dsseEnvelope": provenance });
+    let subject = image("linux/amd64").descriptor();
+    let subject = json!({ "mediaType": subject.media_type, "digest": subject.digest, "size": subject.size });
+    let artifact =
+        push_artifact(&world.a, kind, &bundle, json!({ "artifactType": kind, "subject": subject }), None);
+    let listed = serde_json::to_vec(&Index::new(vec![artifact])).unwrap();
+    world.a.put_manifest("app", Some(&format!("sha256-{}", digest.hex())), media_type::INDEX, &listed);
+    let shown =
+        world.out(&["image", "inspect", "A/app:1", "--format", "{{.SBOM.SPDX.name}} {{.Provenance.SLSA.a}}"]);
+    assert_eq!(shown, "app 1");
 }
 
 #[test]
@@ -300,6 +352,39 @@ fn copies_between_registries_and_layouts() {
     let trimmed = world.out(&["image", "copy", "--platform=linux/arm/v7", "A/app:1", "B/trim:1"]);
     assert!(!trimmed.contains(&digest.to_string()));
     assert!(!world.gantry.home().join("store").exists(), "copying needs no store");
+    for flag in ["--trim", "--sparse"] {
+        let error = world.run(&["image", "copy", flag, "A/app:1", "B/flag:1"]).code(2).stderr;
+        assert!(error.contains(flag) && error.contains("--platform"), "{error}");
+    }
+}
+
+/// Flags go before the file, and the form of either goes for the platforms of either.
+#[test]
+fn in_which_form_platforms_are_vendored() {
+    const IN_FILE: &str = "platforms = [\"linux/amd64\"]\n";
+    const SPARSE: &str = "form = \"sparse\"\n";
+    let all: &[(&str, &[&str], bool)] = &[
+        (IN_FILE, &[], false),
+        (&[IN_FILE, SPARSE].concat(), &[], true),
+        (&[IN_FILE, SPARSE].concat(), &["--trim"], false),
+        (SPARSE, &["--platform=linux/amd64"], true),
+        (SPARSE, &["--platform=linux/amd64", "--trim"], false),
+        (IN_FILE, &["--sparse"], true),
+    ];
+    for (section, flags, sparse) in all {
+        let world = World::new();
+        world.b.set_quirks(&[gantry_testkit::Quirk::SparseIndexes]);
+        let digest = push_attested(&world.a, "app");
+        let text = world
+            .expand(&format!("[vendor]\nto = \"B/third\"\n{section}[vendor.images]\n\"A/app\" = [\"1\"]\n"));
+        fs::write(world.gantry.directory().join("gantry.toml"), text).unwrap();
+        world.run(&[&["vendor"], *flags].concat()).success();
+        assert_eq!(world.b.manifest("third/app", "1").unwrap().0 == digest, *sparse, "{section} {flags:?}");
+    }
+    let world = World::new();
+    fs::write(world.gantry.directory().join("thirdparty.txt"), world.expand("A/app: 1\n")).unwrap();
+    let error = world.run(&["vendor", "--to=B/third", "--sparse"]).code(2).stderr;
+    assert!(error.contains("--sparse") && error.contains("--platform"), "{error}");
 }
 
 #[test]

@@ -6,7 +6,8 @@ mod summary;
 use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use gantry_oci::{BoxFuture, Descriptor, Digest, Document, Platform};
+use gantry_attest::read::attested;
+use gantry_oci::{BoxFuture, Descriptor, Document, Index, Platform};
 use serde_json::{Map, Value, json};
 
 use super::source::{DEEPEST_NESTING, RawDocument, Source};
@@ -76,18 +77,17 @@ struct Loader<'a> {
     attestations: bool,
 }
 
-/// Images and attestations of an index.
-#[derive(Default)]
+/// Images of an index.
 struct Found {
     /// By platform.
     images: BTreeMap<String, RawDocument>,
-    /// By the digest of the manifest that they are about.
-    attestations: BTreeMap<Digest, Vec<RawDocument>>,
+    /// The entries that are about others, of all indexes.
+    attestations: Index,
 }
 
 impl Loader<'_> {
     async fn value(&self, name: &str, root: &RawDocument) -> Result<Value, Error> {
-        let mut found = Found::default();
+        let mut found = Found { images: BTreeMap::new(), attestations: Index::new(Vec::new()) };
         self.collect(root, &mut found, 0).await?;
         let configs = found
             .images
@@ -109,9 +109,8 @@ impl Loader<'_> {
             value["image"] = image;
         }
         if self.attestations {
-            for (key, about) in [("Provenance", attestations::PROVENANCE), ("SBOM", attestations::SBOM)] {
-                value[key] = attestations::read(self.source, &found, &about, several).await?;
-            }
+            let shown = attestations::read(self.source, &found, several).await?;
+            (value["Provenance"], value["SBOM"]) = (shown.provenance, shown.sbom);
         }
         Ok(value)
     }
@@ -124,16 +123,13 @@ impl Loader<'_> {
     ) -> BoxFuture<'b, Result<(), Error>> {
         Box::pin(async move {
             match &document.document {
-                Document::Manifest(manifest) => match attestations::subject(&document.descriptor) {
-                    Some(subject) => found.attestations.entry(subject).or_default().push(document.clone()),
-                    None => {
-                        let platform = match &document.descriptor.platform {
-                            Some(platform) => platform.to_string(),
-                            None => platform_of(&self.config_of(&manifest.config).await?),
-                        };
-                        found.images.insert(platform, document.clone());
-                    }
-                },
+                Document::Manifest(manifest) => {
+                    let platform = match &document.descriptor.platform {
+                        Some(platform) => platform.to_string(),
+                        None => platform_of(&self.config_of(&manifest.config).await?),
+                    };
+                    found.images.insert(platform, document.clone());
+                }
                 Document::Index(_) if depth > DEEPEST_NESTING => {
                     let message = format!("the image nests more than {DEEPEST_NESTING} indexes");
                     return Err(Error::new(Class::Verification, message));
@@ -143,8 +139,10 @@ impl Loader<'_> {
                         gantry_oci::media_type::is_index(&entry.media_type)
                             || gantry_oci::media_type::is_manifest(&entry.media_type)
                     };
-                    let reads =
-                        index.manifests.iter().filter(is_document).map(|entry| self.source.read(entry));
+                    let (about, entries): (Vec<_>, Vec<_>) =
+                        index.manifests.iter().partition(|entry| attested(entry).is_some());
+                    found.attestations.manifests.extend(about.into_iter().cloned());
+                    let reads = entries.into_iter().filter(is_document).map(|entry| self.source.read(entry));
                     let children: Vec<RawDocument> =
                         stream::iter(reads.collect::<Vec<_>>()).buffered(READS_AT_ONCE).try_collect().await?;
                     for child in &children {

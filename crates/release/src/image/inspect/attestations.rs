@@ -1,117 +1,101 @@
-//! Provenance and SBOMs of an image: in-toto statements in attestation manifests, which stand in the index (BuildKit's
-//! layout) or refer to the image.
+//! Provenance and SBOMs of an image as templates see them. [`gantry_attest::read`] finds them, in the index, among the
+//! referrers and under cosign's tag; this makes of them what `docker buildx imagetools inspect` shows.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use gantry_oci::{Descriptor, Digest, Document, Manifest};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use gantry_attest::Statement;
+use gantry_attest::predicate_type::SPDX;
+use gantry_attest::read::{Documents, ReadError};
+use gantry_oci::{BoxFuture, Descriptor, Digest};
 use serde_json::{Map, Value, json};
 
-use super::Found;
-use crate::copy::ATTESTED;
+use super::{Found, READS_AT_ONCE};
 use crate::error::{Class, Error};
 use crate::image::go_json;
-use crate::image::source::{RawDocument, Source};
+use crate::image::source::Source;
 
-/// The older name of [`ATTESTED`].
-const ATTESTED_EARLIER: &str = "com.docker.reference.digest";
-/// The kind of artifact that an attestation manifest is where it refers to its image.
-const ARTIFACT: &str = "application/vnd.docker.attestation.manifest.v1+json";
-/// The annotation of a layer that says what its statement states.
-const PREDICATE: &str = "in-toto.io/predicate-type";
-
-/// What statements are looked for, and how templates call them.
-pub(super) struct Kind {
-    predicate: &'static str,
-    key: &'static str,
-    /// Where further statements go; without it, the last one counts.
-    others: Option<&'static str>,
+/// What templates call `.Provenance` and `.SBOM`: of one image, or of each by platform.
+pub(super) struct Shown {
+    pub(super) provenance: Value,
+    pub(super) sbom: Value,
 }
-
-pub(super) const PROVENANCE: Kind =
-    Kind { predicate: "https://slsa.dev/provenance/", key: "SLSA", others: None };
-pub(super) const SBOM: Kind =
-    Kind { predicate: "https://spdx.dev/Document", key: "SPDX", others: Some("AdditionalSPDXs") };
 
 /// Whether a template asks for statements, which are large.
 pub(super) fn are_named(template: &str) -> bool {
     template.contains("Provenance") || template.contains("SBOM")
 }
 
-/// The digest of the manifest that an entry of an index is an attestation of.
-pub(super) fn subject(entry: &Descriptor) -> Option<Digest> {
-    [ATTESTED_EARLIER, ATTESTED].iter().find_map(|key| entry.annotations.get(*key)?.parse().ok())
-}
-
-/// The statements of one kind: of one image, or of each by platform.
-pub(super) async fn read(source: &Source, found: &Found, kind: &Kind, several: bool) -> Result<Value, Error> {
-    let mut all = Map::new();
-    for (platform, image) in &found.images {
-        let referring;
-        let manifests = match found.attestations.get(&image.descriptor.digest) {
-            Some(manifests) => manifests,
-            None => {
-                referring = referrers(source, &image.descriptor.digest).await?;
-                &referring
-            }
-        };
-        let stub = statements(source, manifests, kind).await?;
-        if stub != json!({}) {
-            all.insert(platform.clone(), stub);
+/// Reads the attestations of all images that were found.
+pub(super) async fn read(source: &Source, found: &Found, several: bool) -> Result<Shown, Error> {
+    let read = |(platform, digest): (String, Digest)| async move {
+        let statements =
+            gantry_attest::read::read(&Content(source), Some(&found.attestations), &digest).await;
+        let statements = statements.map_err(of_read)?;
+        Ok::<_, Error>((platform, statements.into_iter().map(|found| found.statement).collect::<Vec<_>>()))
+    };
+    let images = found.images.iter().map(|(platform, image)| (platform.clone(), image.descriptor.digest));
+    let reads: Vec<_> = images.map(read).collect();
+    let statements: Vec<_> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+    let collect = |of: fn(&[Statement]) -> Value| {
+        let stubs = statements.iter().map(|(platform, statements)| (platform.clone(), of(statements)));
+        let stubs: Map<String, Value> = stubs.filter(|(_, stub)| *stub != json!({})).collect();
+        match several {
+            true => Value::Object(stubs),
+            false => stubs.into_iter().next().map_or_else(|| json!({}), |(_, stub)| stub),
         }
-    }
-    Ok(match several {
-        true => Value::Object(all),
-        false => all.into_iter().next().map_or_else(|| json!({}), |(_, stub)| stub),
-    })
+    };
+    Ok(Shown { provenance: collect(provenance), sbom: collect(sbom) })
 }
 
-async fn referrers(source: &Source, image: &Digest) -> Result<Vec<RawDocument>, Error> {
-    let mut found = Vec::new();
-    for entry in source.referrers(image).await? {
-        if entry.artifact_type.as_deref() == Some(ARTIFACT) {
-            found.push(source.read(&entry).await?);
-        }
+fn provenance(statements: &[Statement]) -> Value {
+    match statements.iter().find(|statement| statement.is_provenance()) {
+        Some(statement) => json!({ "SLSA": go_json::map(&statement.predicate) }),
+        None => json!({}),
     }
-    Ok(found)
 }
 
-async fn statements(source: &Source, manifests: &[RawDocument], kind: &Kind) -> Result<Value, Error> {
+fn sbom(statements: &[Statement]) -> Value {
+    let documents = statements.iter().filter(|statement| statement.predicate_type.starts_with(SPDX));
+    let mut documents: Vec<Value> = documents.map(|statement| go_json::map(&statement.predicate)).collect();
+    let others = documents.split_off(documents.len().min(1));
     let mut stub = json!({});
-    for document in manifests {
-        let Document::Manifest(manifest) = &document.document else { continue };
-        for layer in layers(manifest, kind) {
-            let predicate = predicate(&source.bytes(layer).await?, layer)?;
-            match (stub.get(kind.key).is_some(), kind.others) {
-                (true, Some(others)) => {
-                    let list =
-                        stub.as_object_mut().expect("it is one").entry(others).or_insert_with(|| json!([]));
-                    list.as_array_mut().expect("it is one").push(predicate);
-                }
-                _ => stub[kind.key] = predicate,
-            }
-            if kind.others.is_none() {
-                break;
-            }
+    if let Some(first) = documents.pop() {
+        stub["SPDX"] = first;
+    }
+    if !others.is_empty() {
+        stub["AdditionalSPDXs"] = Value::Array(others);
+    }
+    stub
+}
+
+/// A place of images, as the reader of attestations asks it.
+struct Content<'s>(&'s Source);
+
+impl Documents for Content<'_> {
+    type Error = Error;
+
+    fn manifest<'a>(&'a self, manifest: &'a Descriptor, _: u64) -> BoxFuture<'a, Result<Vec<u8>, Error>> {
+        Box::pin(async { Ok(self.0.read(manifest).await?.bytes) })
+    }
+
+    fn blob<'a>(&'a self, blob: &'a Descriptor, _: u64) -> BoxFuture<'a, Result<Vec<u8>, Error>> {
+        Box::pin(self.0.bytes(blob))
+    }
+
+    fn referrers<'a>(&'a self, subject: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, Error>> {
+        Box::pin(self.0.referrers(subject))
+    }
+
+    fn tagged<'a>(&'a self, tag: &'a str) -> BoxFuture<'a, Result<Option<Descriptor>, Error>> {
+        Box::pin(self.0.tagged(tag))
+    }
+}
+
+fn of_read(error: ReadError<Error>) -> Error {
+    match error {
+        ReadError::Source(error) => error,
+        other => {
+            let because = std::error::Error::source(&other).map(|source| format!(": {source}"));
+            Error::new(Class::Verification, format!("{other}{}", because.unwrap_or_default()))
         }
     }
-    Ok(stub)
-}
-
-fn layers<'a>(manifest: &'a Manifest, kind: &'a Kind) -> impl Iterator<Item = &'a Descriptor> {
-    manifest.layers.iter().filter(|layer| {
-        layer.media_type.starts_with("application/vnd.in-toto")
-            && layer.annotations.get(PREDICATE).is_some_and(|predicate| predicate.starts_with(kind.predicate))
-    })
-}
-
-/// What a statement says, out of its signed envelope if it has one.
-fn predicate(bytes: &[u8], layer: &Descriptor) -> Result<Value, Error> {
-    let invalid =
-        || Error::new(Class::Verification, format!("the attestation {} is not valid", layer.digest));
-    let mut statement: Value = serde_json::from_slice(bytes).map_err(|_| invalid())?;
-    if layer.media_type.ends_with("+dsse") {
-        let payload = BASE64_STANDARD.decode(statement["payload"].as_str().unwrap_or_default());
-        statement = serde_json::from_slice(&payload.map_err(|_| invalid())?).map_err(|_| invalid())?;
-    }
-    Ok(go_json::map(&statement["predicate"]))
 }
