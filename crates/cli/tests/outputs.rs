@@ -127,6 +127,22 @@ fn root_oci_archive_and_directory() {
 }
 
 #[test]
+fn root_an_oci_directory_keeps_its_other_images() {
+    let world = world();
+    let directory = world.gantry.directory().join("app");
+    let output = "--output=type=oci,dest=app,tar=false";
+    for arguments in [&["--tag=r.test/a:1"][..], &["--tag=r.test/b:1"], &["--tag=r.test/b:1"], &[], &[]] {
+        build(&world, &[arguments, &[output]].concat());
+    }
+    let index: Index = serde_json::from_slice(&fs::read(directory.join("index.json")).unwrap()).unwrap();
+    let mut found = names(&index);
+    found.sort();
+    let named = |full: &str, tag: &str| (full.to_owned(), tag.to_owned());
+    assert_eq!(found, [named("", "latest"), named("r.test/a:1", "1"), named("r.test/b:1", "1")]);
+    assert_eq!(listing(&directory), set(["blobs", "index.json", "oci-layout"]));
+}
+
+#[test]
 fn root_an_archive_has_the_layers_of_the_base_image() {
     let world = World::new("FROM BASE\nENV A=1\n");
     build(&world, &["--platform=linux/arm64", "--output=type=oci,dest=app.tar"]);
