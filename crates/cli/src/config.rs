@@ -1,6 +1,6 @@
 //! Configuration: what flags, the environment and files say, put together in one place.
 //!
-//! Our own files have one format, drawn in [`file`]; for each setting the first place that says it counts:
+//! Our own files have one format, drawn in `config/file.rs`; for each setting the first place that says it counts:
 //!
 //! 1. flags,
 //! 2. the project's `gantry.toml`: that of `--config`, else the nearest in the working directory and the directories above

@@ -24,7 +24,7 @@ pub(crate) struct Copy {
     /// How to show progress
     #[arg(long, value_enum, default_value_t = ProgressMode::Auto, env = "BUILDKIT_PROGRESS")]
     progress: ProgressMode,
-    /// Image: registry/name:tag, or oci-layout://PATH[:TAG] (a directory, or an archive that ends in .tar)
+    /// Image: registry/name:tag, or `oci-layout://PATH[:TAG]` (a directory, or an archive that ends in .tar)
     #[arg(value_name = "SOURCE")]
     source: String,
     /// Where to

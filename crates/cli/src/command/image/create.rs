@@ -62,7 +62,7 @@ pub(crate) struct Annotate {
     dry_run: bool,
     #[command(flatten)]
     output: Output,
-    /// Image: registry/name:tag, or oci-layout://PATH[:TAG]
+    /// Image: registry/name:tag, or `oci-layout://PATH[:TAG]`
     #[arg(value_name = "NAME")]
     name: String,
 }

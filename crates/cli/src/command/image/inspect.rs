@@ -17,7 +17,7 @@ pub(crate) struct Inspect {
     /// Print what a Go template makes of .Name, .Manifest, .Image, .Provenance and .SBOM
     #[arg(long, value_name = "TEMPLATE", default_value = "{{.Manifest}}", hide_default_value = true)]
     format: String,
-    /// Image: registry/name:tag, or oci-layout://PATH[:TAG]
+    /// Image: registry/name:tag, or `oci-layout://PATH[:TAG]`
     #[arg(value_name = "NAME")]
     name: String,
 }

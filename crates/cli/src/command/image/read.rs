@@ -25,7 +25,7 @@ pub(crate) struct Named {
     /// The image for this platform, out of an index
     #[arg(short, long, value_name = "PLATFORM")]
     platform: Option<String>,
-    /// Image: registry/name:tag, or oci-layout://PATH[:TAG]
+    /// Image: registry/name:tag, or `oci-layout://PATH[:TAG]`
     #[arg(value_name = "NAME")]
     name: String,
 }
