@@ -12,9 +12,10 @@ use std::path::PathBuf;
 
 use gantry_dockerfile::{NamedContext, RemoteContext};
 use gantry_engine::Solver;
-use gantry_oci::{Digest, Reference};
+use gantry_oci::Reference;
 
 use crate::error::Error;
+use crate::image::LayoutPlace;
 use crate::request::BuildRequest;
 
 pub(crate) use client::Client;
@@ -43,14 +44,7 @@ pub enum NamedSource {
     /// Nothing.
     Scratch,
     /// An image in an OCI layout.
-    Layout {
-        /// The layout.
-        directory: PathBuf,
-        /// The image's tag; without tag and digest, it is `latest`, or the only one.
-        tag: Option<String>,
-        /// The image's digest, which decides.
-        digest: Option<Digest>,
-    },
+    Layout(LayoutPlace),
 }
 
 /// What a build starts from.

@@ -1,88 +1,37 @@
 //! Images in an OCI layout of the user's, as bases: `--build-context name=oci-layout://path`.
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
 
 use gantry_oci::{
-    BoxFuture, Descriptor, Digest, Document, Hasher, ImageConfig, ImageError, ImageErrorKind, ImagePort,
-    Index, Manifest, Platform, Reference, ResolvedImage,
+    BlobSource, BoxFuture, Descriptor, Digest, Document, Hasher, ImageConfig, ImageError, ImageErrorKind,
+    ImagePort, Manifest, Platform, Reference, ResolvedImage,
 };
 
 use crate::error::{Class, Error};
+use crate::image::LayoutPlace;
+use crate::image::layout::Layout;
 
-/// Manifests and configs are kilobytes.
-const MAX_DOCUMENT: u64 = 8 << 20;
 /// Indexes in indexes.
 const MAX_DEPTH: usize = 3;
 const READ_BUFFER: usize = 256 << 10;
-/// The annotation of an entry of `index.json` with its tag (OCI image layout specification).
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// What containerd's tools write: the whole reference.
-const IMAGE_NAME: &str = "io.containerd.image.name";
-const DEFAULT_TAG: &str = "latest";
 
 /// A layout as a place that images come from.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct LayoutImages {
-    root: PathBuf,
+    layout: Layout,
+    place: LayoutPlace,
 }
 
 impl LayoutImages {
-    /// The layout in this directory.
-    pub(crate) fn open(root: &Path) -> Result<Self, Error> {
-        match root.join("oci-layout").is_file() {
-            true => Ok(Self { root: root.to_owned() }),
-            false => {
-                let message =
-                    format!("`{}` is not an OCI layout: it has no file `oci-layout`", root.display());
-                Err(Error::new(Class::NotFound, message))
-            }
-        }
-    }
-
-    /// The digest of the image with this tag; without a tag, of `latest`, or of the only image.
-    pub(crate) fn tagged(&self, tag: Option<&str>) -> Result<Digest, Error> {
-        let path = self.root.join("index.json");
-        let bytes = fs::read(&path).map_err(|error| Error::io("read", &path, &error))?;
-        let index: Index = serde_json::from_slice(&bytes).map_err(|error| {
-            Error::new(Class::Verification, format!("`{}` is not an index: {error}", path.display()))
-        })?;
-        let wanted = tag.unwrap_or(DEFAULT_TAG);
-        let found = index.manifests.iter().find(|entry| is_tagged(entry, wanted));
-        match (found, index.manifests.as_slice(), tag) {
-            (Some(found), ..) => Ok(found.digest),
-            (None, [only], None) => Ok(only.digest),
-            (None, several, _) => {
-                let tags: Vec<_> =
-                    several.iter().filter_map(|entry| entry.annotations.get(REF_NAME)).cloned().collect();
-                let message = format!("the layout `{}` has no tag `{wanted}`", self.root.display());
-                let hint = match tags.is_empty() {
-                    true => "its images have no tags: name one by its digest, `oci-layout://path@sha256:…`"
-                        .to_owned(),
-                    false => format!("it has {}", tags.join(", ")),
-                };
-                Err(Error::new(Class::NotFound, message).hint(hint))
-            }
-        }
-    }
-
-    fn path(&self, digest: &Digest) -> PathBuf {
-        self.root.join("blobs/sha256").join(digest.hex())
+    /// The layout at a place, and the digest of the image that the place means. Blocks.
+    pub(crate) fn open(place: &LayoutPlace) -> Result<(Self, Digest), Error> {
+        let layout = Layout::open(&place.path)?;
+        let digest = layout.find(place)?.digest;
+        Ok((Self { layout, place: place.clone() }, digest))
     }
 
     fn document(&self, digest: &Digest) -> Result<Vec<u8>, ImageError> {
-        let path = self.path(digest);
-        let mut bytes = Vec::new();
-        File::open(&path)
-            .and_then(|file| file.take(MAX_DOCUMENT).read_to_end(&mut bytes))
-            .map_err(|error| unreadable(&path, &error))?;
-        match Digest::of(&bytes) == *digest {
-            true => Ok(bytes),
-            false => {
-                Err(corrupt(format!("`{}` does not have the content that its name says", path.display())))
-            }
-        }
+        self.layout.document(digest).map_err(of_layout)
     }
 
     /// The manifest below `digest` that is for the platform, with its own digest and the config's bytes.
@@ -128,24 +77,25 @@ impl LayoutImages {
     }
 
     fn copy(&self, blob: &Descriptor, sink: &mut (dyn Write + Send)) -> Result<(), ImageError> {
-        let path = self.path(&blob.digest);
-        let failed = |error: &std::io::Error| unreadable(&path, error);
-        let mut file = File::open(&path).map_err(|error| failed(&error))?;
-        let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0, vec![0; READ_BUFFER]);
+        let source = self.layout.blob(blob).map_err(of_layout)?;
+        let failed = |error: &io::Error| of_layout(Error::io("read", &self.place.path, error));
+        let mut file = source.open(0).map_err(|error| failed(&error))?;
+        let (mut hasher, mut buffer) = (Hasher::new(), vec![0; READ_BUFFER]);
         loop {
             let read = file.read(&mut buffer).map_err(|error| failed(&error))?;
             if read == 0 {
                 break;
             }
             hasher.update(&buffer[..read]);
-            size += read as u64;
             sink.write_all(&buffer[..read]).map_err(|error| failed(&error))?;
         }
-        match size == blob.size && hasher.finish() == blob.digest {
+        match hasher.finish() == blob.digest {
             true => Ok(()),
-            false => {
-                Err(corrupt(format!("`{}` does not have the content that its name says", path.display())))
-            }
+            false => Err(corrupt(format!(
+                "`{}` has other content under {}",
+                self.place.path.display(),
+                blob.digest
+            ))),
         }
     }
 }
@@ -158,22 +108,13 @@ struct Found {
     distance: u32,
 }
 
-fn is_tagged(entry: &Descriptor, tag: &str) -> bool {
-    let annotation = |name: &str| entry.annotations.get(name).map(String::as_str);
-    annotation(REF_NAME) == Some(tag)
-        || annotation(IMAGE_NAME)
-            .and_then(|name| name.parse::<Reference>().ok()?.tag().map(|found| found == tag))
-            == Some(true)
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> ImageError {
-    let kind = match error.kind() {
-        std::io::ErrorKind::NotFound => ImageErrorKind::NotFound,
-        std::io::ErrorKind::PermissionDenied => ImageErrorKind::Denied,
+fn of_layout(error: Error) -> ImageError {
+    let kind = match error.class {
+        Class::NotFound => ImageErrorKind::NotFound,
+        Class::Verification => ImageErrorKind::Corrupt,
         _ => ImageErrorKind::Unavailable,
     };
-    ImageError::new(kind, format!("cannot read `{}` of the layout: {error}", path.display()))
-        .hint("a layout that is not complete cannot be built on")
+    ImageError::new(kind, error.message).hint("a layout that is not complete cannot be built on")
 }
 
 fn corrupt(message: String) -> ImageError {
@@ -190,7 +131,8 @@ impl ImagePort for LayoutImages {
             let root = reference.digest().ok_or_else(|| corrupt(format!("`{reference}` has no digest")))?;
             let found = tokio::task::block_in_place(|| self.find(root, platform, 0))?;
             let found = found.ok_or_else(|| {
-                let message = format!("the layout `{}` has no image for {platform}", self.root.display());
+                let message =
+                    format!("the layout `{}` has no image for {platform}", self.place.path.display());
                 ImageError::new(ImageErrorKind::NoPlatform, message)
             })?;
             Ok(ResolvedImage {
@@ -214,31 +156,49 @@ impl ImagePort for LayoutImages {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use gantry_oci::{Index, media_type};
+
     use super::*;
 
     #[test]
-    fn tags() {
+    fn a_place_means_a_tag_a_digest_or_the_only_image() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
-        assert_eq!(LayoutImages::open(root).unwrap_err().class, Class::NotFound);
-        fs::write(root.join("oci-layout"), "{}").unwrap();
-        let write = |tags: &[(&str, &str)]| {
-            let entry = |(key, tag): &(&str, &str)| {
-                let mut entry = Descriptor::of("m", tag.as_bytes());
-                entry.annotations.insert((*key).to_owned(), (*tag).to_owned());
-                entry
-            };
-            let index = serde_json::to_vec(&Index::new(tags.iter().map(entry).collect())).unwrap();
-            fs::write(root.join("index.json"), index).unwrap();
+        let place = |tag: Option<&str>, digest: Option<Digest>| LayoutPlace {
+            path: root.to_owned(),
+            tag: tag.map(str::to_owned),
+            digest,
         };
-        let layout = LayoutImages::open(root).unwrap();
-        write(&[(REF_NAME, "v1"), (IMAGE_NAME, "r.test/a:v2")]);
-        assert_eq!(layout.tagged(Some("v1")).unwrap(), Digest::of("v1"));
-        assert_eq!(layout.tagged(Some("v2")).unwrap(), Digest::of("r.test/a:v2"));
-        let error = layout.tagged(None).unwrap_err();
-        assert!(error.message.contains("no tag `latest`") && error.hints[0].contains("v1"), "{error:?}");
-        write(&[(REF_NAME, "v1")]);
-        assert_eq!(layout.tagged(None).unwrap(), Digest::of("v1"), "the only one");
-        assert!(layout.tagged(Some("v3")).is_err());
+        let open = |tag| LayoutImages::open(&place(tag, None)).map(|(_, digest)| digest);
+        assert_eq!(open(None).unwrap_err().class, Class::NotFound, "it is no layout yet");
+        fs::create_dir_all(root.join("blobs/sha256")).unwrap();
+        let image = |content: &str| {
+            let config = Descriptor::of(media_type::CONFIG, content.as_bytes());
+            let bytes = serde_json::to_vec(&Manifest::new(config, Vec::new())).unwrap();
+            let manifest = Descriptor::of(media_type::MANIFEST, &bytes);
+            fs::write(root.join("blobs/sha256").join(manifest.digest.hex()), bytes).unwrap();
+            manifest
+        };
+        let named = |mut image: Descriptor, key: &str, name: &str| {
+            image.annotations.insert(key.to_owned(), name.to_owned());
+            image
+        };
+        let write = |entries: Vec<Descriptor>| {
+            fs::write(root.join("index.json"), serde_json::to_vec(&Index::new(entries)).unwrap()).unwrap();
+        };
+        let (first, second) = (image("first"), image("second"));
+        let v1 = named(first.clone(), "org.opencontainers.image.ref.name", "v1");
+        write(vec![v1.clone(), named(second.clone(), "io.containerd.image.name", "r.test/a:v2")]);
+        assert_eq!(open(Some("v1")).unwrap(), first.digest);
+        assert_eq!(open(Some("v2")).unwrap(), second.digest);
+        let by_digest = LayoutImages::open(&place(Some("v1"), Some(second.digest))).unwrap().1;
+        assert_eq!(by_digest, second.digest, "the digest decides");
+        let error = open(None).unwrap_err();
+        assert!(error.class == Class::NotFound && error.hints[0].contains("v1"), "{error:?}");
+        write(vec![v1]);
+        assert_eq!(open(None).unwrap(), first.digest, "the only one");
+        assert!(open(Some("v3")).is_err());
     }
 }

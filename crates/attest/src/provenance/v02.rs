@@ -27,7 +27,7 @@ pub(super) fn predicate(provenance: &Provenance, mode: Mode) -> Value {
     predicate.insert("buildType".to_owned(), json!(BUILD_TYPE));
     predicate.insert("materials".to_owned(), Value::Array(provenance.dependencies_json()));
     let invocation = json!({
-        "configSource": config_source(provenance),
+        "configSource": v1::config_source(provenance, "entryPoint"),
         "parameters": v1::request(provenance, mode),
         "environment": { "platform": provenance.builder_platform.to_string() },
     });
@@ -37,20 +37,6 @@ pub(super) fn predicate(provenance: &Provenance, mode: Mode) -> Value {
     }
     predicate.insert("metadata".to_owned(), metadata(provenance, mode));
     Value::Object(predicate)
-}
-
-fn config_source(provenance: &Provenance) -> Value {
-    let mut source = Map::new();
-    if let Some(context) = &provenance.request.context {
-        source.insert("uri".to_owned(), json!(context.uri));
-        if let Some(digest) = context.digest_json() {
-            source.insert("digest".to_owned(), digest);
-        }
-    }
-    if !provenance.request.filename.is_empty() {
-        source.insert("entryPoint".to_owned(), json!(provenance.request.filename));
-    }
-    Value::Object(source)
 }
 
 fn metadata(provenance: &Provenance, mode: Mode) -> Value {

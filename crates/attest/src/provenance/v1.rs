@@ -29,7 +29,7 @@ pub(super) fn predicate(provenance: &Provenance, mode: Mode) -> Value {
     definition.insert("buildType".to_owned(), json!(BUILD_TYPE));
     definition.insert(
         "externalParameters".to_owned(),
-        json!({ "configSource": config_source(provenance), "request": request(provenance, mode) }),
+        json!({ "configSource": config_source(provenance, "path"), "request": request(provenance, mode) }),
     );
     definition.insert("internalParameters".to_owned(), internal_parameters(provenance, mode));
     definition.insert("resolvedDependencies".to_owned(), Value::Array(provenance.dependencies_json()));
@@ -42,7 +42,8 @@ pub(super) fn predicate(provenance: &Provenance, mode: Mode) -> Value {
     })
 }
 
-fn config_source(provenance: &Provenance) -> Value {
+/// Where the Dockerfile came from; the versions differ in what they call its name.
+pub(super) fn config_source(provenance: &Provenance, name: &str) -> Value {
     let mut source = Map::new();
     if let Some(context) = &provenance.request.context {
         source.insert("uri".to_owned(), json!(context.uri));
@@ -51,7 +52,7 @@ fn config_source(provenance: &Provenance) -> Value {
         }
     }
     if !provenance.request.filename.is_empty() {
-        source.insert("path".to_owned(), json!(provenance.request.filename));
+        source.insert(name.to_owned(), json!(provenance.request.filename));
     }
     Value::Object(source)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use gantry_oci::Reference;
-use gantry_release::{ContextSource, Error, NamedSource};
+use gantry_release::{ContextSource, Error, NamedSource, Place, PlaceError};
 
 use super::fields;
 use crate::failure::usage;
@@ -52,8 +52,10 @@ fn read_source(text: &str, source: &str) -> Result<NamedSource, Error> {
             image => image.parse().map(NamedSource::Image).map_err(|error| wrong(format!("{error}"))),
         };
     }
-    if let Some(layout) = source.strip_prefix("oci-layout://") {
-        return read_layout(layout).map_err(wrong);
+    if source.starts_with("oci-layout://")
+        && let Place::Layout(layout) = source.parse().map_err(|error: PlaceError| wrong(error.to_string()))?
+    {
+        return Ok(NamedSource::Layout(layout));
     }
     if source.starts_with("target:") {
         return Err(wrong("one build has no other targets to take something from".to_owned()));
@@ -64,24 +66,6 @@ fn read_source(text: &str, source: &str) -> Result<NamedSource, Error> {
     })
 }
 
-/// `path[:tag][@digest]`
-fn read_layout(text: &str) -> Result<NamedSource, String> {
-    let (place, digest) = match text.split_once('@') {
-        None => (text, None),
-        Some((place, digest)) => {
-            (place, Some(digest.parse().map_err(|error| format!("`{digest}`: {error}"))?))
-        }
-    };
-    let (directory, tag) = match place.rsplit_once(':') {
-        Some((directory, tag)) if !tag.contains('/') => (directory, Some(tag.to_owned())),
-        _ => (place, None),
-    };
-    match directory.is_empty() {
-        true => Err("the layout has no path".to_owned()),
-        false => Ok(NamedSource::Layout { directory: PathBuf::from(directory), tag, digest }),
-    }
-}
-
 /// Whether it looks like the address of a repository or of a file on the web.
 fn is_address(text: &str) -> bool {
     ["http://", "https://", "git://", "ssh://", "github.com/"].iter().any(|prefix| text.starts_with(prefix))
@@ -90,6 +74,8 @@ fn is_address(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use gantry_release::LayoutPlace;
+
     use super::*;
 
     #[test]
@@ -105,10 +91,12 @@ mod tests {
 
     #[test]
     fn named_contexts() {
-        let layout = |directory: &str, tag: Option<&str>, digest: Option<&str>| NamedSource::Layout {
-            directory: directory.into(),
-            tag: tag.map(str::to_owned),
-            digest: digest.map(|digest| digest.parse().unwrap()),
+        let layout = |path: &str, tag: Option<&str>, digest: Option<&str>| {
+            NamedSource::Layout(LayoutPlace {
+                path: path.into(),
+                tag: tag.map(str::to_owned),
+                digest: digest.map(|digest| digest.parse().unwrap()),
+            })
         };
         let digest = format!("sha256:{}", "a".repeat(64));
         for (text, name, source) in [

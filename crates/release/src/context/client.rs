@@ -149,12 +149,8 @@ impl Client {
             }
             NamedSource::Image(reference) => NamedContext::Image(reference.clone()),
             NamedSource::Scratch => NamedContext::Scratch,
-            NamedSource::Layout { directory, tag, digest } => {
-                let layout = LayoutImages::open(directory).map_err(of_context)?;
-                let digest = match digest {
-                    Some(digest) => *digest,
-                    None => layout.tagged(tag.as_deref()).map_err(of_context)?,
-                };
+            NamedSource::Layout(place) => {
+                let (layout, digest) = LayoutImages::open(place).map_err(of_context)?;
                 let reference: Reference = format!("{name}@{digest}")
                     .parse()
                     .map_err(|error| Error::new(Class::Usage, format!("--build-context {name}: {error}")))?;
