@@ -1,6 +1,9 @@
-//! The system calls that a sandboxed process is refused: those that Docker's default profile refuses to a container
-//! with the default capabilities. It is a list of what is refused (so that new harmless calls work), a second line
-//! of defence behind capabilities and namespaces, and it answers EPERM, as if a privilege were missing.
+//! The system calls that a sandboxed process is refused: what Docker's default profile refuses to a container with the
+//! default capabilities, as runc applies it. A second line of defence behind capabilities and namespaces.
+//!
+//! A call that the profile knows and leaves out is answered by EPERM, as if a privilege were missing; one that is newer
+//! than the profile by ENOSYS, so that libraries fall back to older ones. Where a filter would look at the upper half of
+//! an argument that the kernel does not, this one does not, either.
 
 use nix::libc::{self, sock_filter};
 
@@ -10,7 +13,7 @@ use crate::raw;
 
 mod numbers;
 
-use numbers::{Abi, SHARED, abis};
+use numbers::{Abi, NEWEST, SHARED, abis};
 
 /// Flags of clone(2) that make namespaces: those must not be made, since in a new user namespace the process would
 /// have all capabilities, and with them the kernel's least tested interfaces.
@@ -21,6 +24,14 @@ const CLONE3: u32 = 435;
 
 /// On x86-64, numbers from here belong to the x32 ABI, which has its own and is practically unused.
 const X32_BIT: u32 = 0x4000_0000;
+
+/// Families of sockets that are refused: virtual machines' reach the host past any network namespace, and those of the
+/// kernel's cryptography are all attack surface.
+const SOCKETS: [u32; 2] = [libc::AF_ALG as u32, libc::AF_VSOCK as u32];
+
+/// What may be asked of personality(2): Linux, 32-bit Linux, each with a plain `uname`, and what there is now. Others make
+/// attacks easier, such as by fixed addresses.
+const PERSONALITIES: [u32; 5] = [0, 8, 0x2_0000, 0x2_0008, u32::MAX];
 
 /// Where `struct seccomp_data` has the number, the architecture and the first argument's lower half; all
 /// architectures here are little-endian.
@@ -38,7 +49,7 @@ pub(crate) fn install() -> Result<(), Error> {
     raw::install_filter(&program(abis)).needing("CAP_SYS_ADMIN", "install", "the system call filter")
 }
 
-/// One block for each ABI; calls by any other ABI (which can only be emulated ones) are allowed.
+/// One block for each ABI. A call by any other is by no program that this kernel could have started.
 fn program(abis: &[Abi]) -> Vec<sock_filter> {
     let mut program = vec![load(ARCHITECTURE)];
     for abi in abis {
@@ -48,7 +59,7 @@ fn program(abis: &[Abi]) -> Vec<sock_filter> {
         program.push(skip(block.len()));
         program.extend(block);
     }
-    program.push(answer(libc::SECCOMP_RET_ALLOW));
+    program.push(answer(libc::SECCOMP_RET_KILL_THREAD));
     program
 }
 
@@ -60,6 +71,10 @@ fn block(abi: &Abi) -> Vec<sock_filter> {
     if abi.has_x32 {
         block.extend([jump(libc::BPF_JGE, X32_BIT, 0, 1), unknown]);
     }
+    for number in abi.private {
+        block.extend([jump(libc::BPF_JEQ, *number, 0, 1), allow]);
+    }
+    block.extend([jump(libc::BPF_JGT, NEWEST, 0, 1), unknown]);
     block.extend([jump(libc::BPF_JEQ, CLONE3, 0, 1), unknown]);
     for number in abi.refused.iter().chain(SHARED) {
         block.extend([jump(libc::BPF_JEQ, *number, 0, 1), refuse]);
@@ -71,16 +86,22 @@ fn block(abi: &Abi) -> Vec<sock_filter> {
         refuse,
         allow,
     ]);
-    if let Some(socket) = abi.socket {
-        // Virtual-machine sockets reach the host past any network namespace.
-        block.extend([
-            jump(libc::BPF_JEQ, socket, 0, 3),
-            load(FIRST_ARGUMENT),
-            jump(libc::BPF_JEQ, libc::AF_VSOCK as u32, 0, 1),
-            refuse,
-        ]);
-    }
+    block.extend(one_of(abi.socket, &SOCKETS, refuse, allow));
+    block.extend(one_of(abi.personality, &PERSONALITIES, allow, refuse));
     block.push(allow);
+    block
+}
+
+/// Answers the call of this number by whether its first argument is one of `values`.
+fn one_of(number: u32, values: &[u32], yes: sock_filter, no: sock_filter) -> Vec<sock_filter> {
+    let mut answers = vec![load(FIRST_ARGUMENT)];
+    for value in values {
+        answers.extend([jump(libc::BPF_JEQ, *value, 0, 1), yes]);
+    }
+    answers.push(no);
+    let length = u8::try_from(answers.len()).expect("it is about a handful of values");
+    let mut block = vec![jump(libc::BPF_JEQ, number, 0, length)];
+    block.extend(answers);
     block
 }
 
