@@ -26,63 +26,90 @@ pub(crate) struct Identity {
 /// One line of `passwd`.
 struct PasswdEntry {
     name: String,
-    uid: u32,
-    gid: u32,
+    uid: i64,
+    gid: i64,
     home: String,
 }
 
 /// One line of `group`.
 struct GroupEntry {
     name: String,
-    gid: u32,
+    gid: i64,
     members: Vec<String>,
 }
 
-/// Resolves a USER: `user[:group]`, names or numbers, in the tree at `root`.
+/// Resolves a USER: `user[:group]`, names or numbers, in the tree at `root`. The rules are those of runc's library:
 ///
-/// Supplementary groups are those that list the user, unless a group was given; the primary one is always among them.
+/// - A number is an id and never a name, and a user by number is the first of that id.
+/// - Two numbers are taken as they are; then there are no supplementary groups.
+/// - Supplementary groups are those that list the user, unless a group was given.
+/// - A user who is not said is root, whatever the files hold.
 pub(crate) fn identity(root: &Path, text: &str) -> Result<Identity, Fault> {
     let passwd = passwd(root)?;
-    let (user, group) = match text.split_once(':') {
-        Some((user, group)) => (user, Some(group)),
-        None => (text, None),
+    let user = match two_numbers(text)? {
+        Some(user) => user,
+        None => named(root, &passwd, if text.is_empty() { "0" } else { text })?,
     };
-    let user = if user.is_empty() { "0" } else { user };
-    let entry = passwd.iter().find(|entry| entry.name == user);
-    let number = id(user);
-    let entry = entry.or_else(|| passwd.iter().find(|entry| Some(entry.uid) == number));
+    let home = passwd.iter().find(|entry| entry.uid == i64::from(user.uid)).map(|entry| entry.home.clone());
+    Ok(Identity { user, home: home.unwrap_or_else(|| "/".to_owned()) })
+}
+
+/// A user and a group by their numbers, where `root` is one, too.
+fn two_numbers(text: &str) -> Result<Option<User>, Fault> {
+    let number = |text: &str| match text {
+        "root" => Some(0),
+        _ => text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten(),
+    };
+    match text.split_once(':').map(|(user, group)| (number(user), number(group))) {
+        Some((Some(uid), Some(gid))) => {
+            Ok(Some(User { uid: possible(uid, "user")?, gid: possible(gid, "group")?, groups: vec![gid] }))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn named(root: &Path, passwd: &[PasswdEntry], text: &str) -> Result<User, Fault> {
+    let mut parts = text.split(':');
+    let (user, group) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let number = user.parse::<i64>().ok();
+    let entry = passwd.iter().find(|entry| match (user, number) {
+        ("", _) => entry.uid == 0,
+        (_, Some(number)) => entry.uid == number,
+        (name, None) => entry.name == name,
+    });
     let (uid, default_gid) = match (entry, number) {
-        (Some(entry), _) => (entry.uid, entry.gid),
-        (None, Some(uid)) => (uid, 0),
-        (None, None) if user == "root" => (0, 0),
+        (Some(entry), _) => (id(entry.uid, "user")?, id(entry.gid, "group")?),
+        (None, Some(number)) => (id_in_text(number, "user")?, 0),
+        (None, None) if user.is_empty() => (0, 0),
         (None, None) => return Err(Fault::NoSuchUser { kind: "user", name: user.to_owned() }),
     };
     let groups = groups(root)?;
-    let (gid, others) = match group.filter(|group| !group.is_empty()) {
-        Some(group) => (group_id(&groups, group)?, Vec::new()),
-        None => (default_gid, supplementary(&groups, entry)),
+    let (gid, others) = match group {
+        "" => (default_gid, supplementary(&groups, entry)?),
+        group => (group_id(&groups, group)?, Vec::new()),
     };
     let mut supplementary = vec![gid];
     supplementary.extend(others.into_iter().filter(|other| *other != gid));
-    let home = passwd.iter().find(|entry| entry.uid == uid).map(|entry| entry.home.clone());
-    let home = home.filter(|home| !home.is_empty()).unwrap_or_else(|| "/".to_owned());
-    Ok(Identity { user: User { uid, gid, groups: supplementary }, home })
+    Ok(User { uid, gid, groups: supplementary })
 }
 
 fn group_id(groups: &[GroupEntry], group: &str) -> Result<u32, Fault> {
-    if let Some(entry) = groups.iter().find(|entry| entry.name == group) {
-        return Ok(entry.gid);
-    }
-    match (id(group), group) {
-        (Some(gid), _) => Ok(gid),
-        (_, "root") => Ok(0),
-        _ => Err(Fault::NoSuchUser { kind: "group", name: group.to_owned() }),
+    let number = group.parse::<i64>().ok();
+    let entry = groups.iter().find(|entry| match number {
+        Some(number) => entry.gid == number,
+        None => entry.name == group,
+    });
+    match (entry, number) {
+        (Some(entry), _) => id(entry.gid, "group"),
+        (None, Some(number)) => id_in_text(number, "group"),
+        (None, None) => Err(Fault::NoSuchUser { kind: "group", name: group.to_owned() }),
     }
 }
 
-fn supplementary(groups: &[GroupEntry], entry: Option<&PasswdEntry>) -> Vec<u32> {
-    let Some(entry) = entry else { return Vec::new() };
-    groups.iter().filter(|group| group.members.contains(&entry.name)).map(|group| group.gid).collect()
+fn supplementary(groups: &[GroupEntry], entry: Option<&PasswdEntry>) -> Result<Vec<u32>, Fault> {
+    let Some(entry) = entry else { return Ok(Vec::new()) };
+    let listed = groups.iter().filter(|group| group.members.contains(&entry.name));
+    listed.map(|group| id(group.gid, "group")).collect()
 }
 
 /// Resolves the owner that a file action asks for. `None`: it asks for none.
@@ -94,7 +121,7 @@ pub(crate) fn owner(root: &Path, owner: Option<&pb::ChownOpt>) -> Result<Option<
         Some(Named::ByName(named)) => {
             known_here(named, "user")?;
             if let Some(entry) = passwd(root)?.iter().find(|entry| entry.name == named.name) {
-                (uid, gid) = (entry.uid, entry.gid);
+                (uid, gid) = (id(entry.uid, "user")?, id(entry.gid, "group")?);
             }
         }
         None => {}
@@ -104,7 +131,7 @@ pub(crate) fn owner(root: &Path, owner: Option<&pb::ChownOpt>) -> Result<Option<
         Some(Named::ByName(named)) => {
             known_here(named, "group")?;
             if let Some(entry) = groups(root)?.iter().find(|entry| entry.name == named.name) {
-                gid = entry.gid;
+                gid = id(entry.gid, "group")?;
             }
         }
         None => {}
@@ -112,11 +139,23 @@ pub(crate) fn owner(root: &Path, owner: Option<&pb::ChownOpt>) -> Result<Option<
     Ok(Some((uid, gid)))
 }
 
-/// A user or group id in text. The largest number is none: to the kernel it means "leave it as it is".
-fn id(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|number| *number != u32::MAX)
+/// A user or group id of a file.
+fn id(number: i64, kind: &'static str) -> Result<u32, Fault> {
+    match u32::try_from(number) {
+        Ok(number) => possible(number, kind),
+        Err(_) => Err(Fault::NoSuchUser { kind, name: number.to_string() }),
+    }
 }
 
+/// A user or group id that stands alone and is in no file. runc takes none of the upper half then.
+fn id_in_text(number: i64, kind: &'static str) -> Result<u32, Fault> {
+    match i32::try_from(number) {
+        Ok(0..) => id(number, kind),
+        _ => Err(Fault::NoSuchUser { kind, name: number.to_string() }),
+    }
+}
+
+/// The largest number is none: to the kernel it means "leave it as it is".
 fn possible(number: u32, kind: &'static str) -> Result<u32, Fault> {
     match number {
         u32::MAX => Err(Fault::NoSuchUser { kind, name: number.to_string() }),
@@ -135,25 +174,34 @@ fn known_here(named: &pb::NamedUserOpt, kind: &'static str) -> Result<(), Fault>
 fn passwd(root: &Path) -> Result<Vec<PasswdEntry>, Fault> {
     let text = read(root, "/etc/passwd")?;
     let parse = |line: &str| {
-        let mut fields = line.split(':');
-        let name = fields.next()?.to_owned();
-        let uid = id(fields.nth(1)?)?;
-        let gid = id(fields.next()?)?;
-        Some(PasswdEntry { name, uid, gid, home: fields.nth(1).unwrap_or_default().to_owned() })
+        let mut fields = line.split(':').map(str::to_owned);
+        let name = fields.next().unwrap_or_default();
+        let (uid, gid) = (number(fields.nth(1)), number(fields.next()));
+        PasswdEntry { name, uid, gid, home: fields.nth(1).unwrap_or_default() }
     };
-    Ok(text.lines().filter_map(|line| parse(line.trim())).collect())
+    Ok(lines(&text).map(parse).collect())
 }
 
 fn groups(root: &Path) -> Result<Vec<GroupEntry>, Fault> {
     let text = read(root, "/etc/group")?;
     let parse = |line: &str| {
-        let mut fields = line.split(':');
-        let name = fields.next()?.to_owned();
-        let gid = id(fields.nth(1)?)?;
+        let mut fields = line.split(':').map(str::to_owned);
+        let name = fields.next().unwrap_or_default();
+        let gid = number(fields.nth(1));
         let members = fields.next().unwrap_or_default().split(',').map(str::to_owned).collect();
-        Some(GroupEntry { name, gid, members })
+        GroupEntry { name, gid, members }
     };
-    Ok(text.lines().filter_map(|line| parse(line.trim())).collect())
+    Ok(lines(&text).map(parse).collect())
+}
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty())
+}
+
+/// A field of these files that is a number. What is none counts as 0, as with runc: that way lines that are comments, or
+/// of NIS, are entries of root, and so is a user whose id is misspelt.
+fn number(field: Option<String>) -> i64 {
+    field.and_then(|field| field.parse().ok()).unwrap_or(0)
 }
 
 /// The file's text; empty if there is none, or if it is no regular file.
@@ -174,7 +222,8 @@ mod tests {
     fn root() -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("etc")).unwrap();
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nbad line\napp:x:100:101::/srv/app:/bin/sh\n";
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nbad line\n app:x:100:101::/srv/app:/bin/sh\n\n\
+            4242:x:1:2::/:/bin/sh\nhomeless:x:7:8::\nmisspelt:x:a:5::/m:\nlargest:x:4294967295:0::/:\n";
         std::fs::write(root.path().join("etc/passwd"), passwd).unwrap();
         std::fs::write(
             root.path().join("etc/group"),
@@ -196,16 +245,32 @@ mod tests {
             ("app:55", 100, 55, vec![55], "/srv/app"),
             ("4242", 4242, 0, vec![0], "/"),
             ("4242:4243", 4242, 4243, vec![4243], "/"),
+            ("100:101", 100, 101, vec![101], "/srv/app"),
+            ("app:", 100, 101, vec![101, 10, 7], "/srv/app"),
+            (":wheel", 0, 10, vec![10], "/root"),
+            ("root:root", 0, 0, vec![0], "/root"),
+            ("app:10", 100, 10, vec![10], "/srv/app"),
+            ("+100", 100, 101, vec![101, 10, 7], "/srv/app"),
+            ("4000000000:5", 4_000_000_000, 5, vec![5], "/"),
+            ("homeless", 7, 8, vec![8], ""),
+            ("misspelt", 0, 5, vec![5], "/root"),
         ] {
             let expected = Identity { user: User { uid, gid, groups }, home: home.to_owned() };
             assert_eq!(identity(root.path(), text).unwrap(), expected, "USER {text}");
         }
-        assert!(identity(root.path(), "4294967295").is_err(), "the kernel takes it for `as before`: root");
-        assert!(identity(root.path(), "1:4294967295").is_err());
-        assert!(identity(root.path(), "nobody-here").is_err());
-        assert!(identity(root.path(), "app:no-such-group").is_err());
+        for text in ["4294967295", "1:4294967295", "largest"] {
+            assert!(identity(root.path(), text).is_err(), "the kernel takes it for `as before`: root");
+        }
+        for text in ["nobody-here", "app:no-such-group", "4000000000", "app:4000000000", "-1", "0x10"] {
+            assert!(identity(root.path(), text).is_err(), "USER {text}");
+        }
         let empty = tempfile::tempdir().unwrap();
-        assert_eq!(identity(empty.path(), "root").unwrap().home, "/");
+        for (text, uid) in
+            [("", Some(0)), ("0", Some(0)), ("7", Some(7)), ("root:root", Some(0)), ("root", None)]
+        {
+            let found = identity(empty.path(), text).ok().map(|found| (found.user.uid, found.home));
+            assert_eq!(found, uid.map(|uid| (uid, "/".to_owned())), "USER {text}");
+        }
     }
 
     #[test]
