@@ -17,7 +17,7 @@ use crate::{Store, StoreError};
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 impl Store {
@@ -33,7 +33,14 @@ impl Store {
     pub fn try_lock(&self, name: &str) -> Result<Option<Lock>, StoreError> {
         let path = self.root().join("locks").join(name);
         let file = lock_file(&path, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(file.map(|file| Lock { path, _file: file }))
+        Ok(file.map(|file| Lock { path, file }))
+    }
+
+    /// Takes the lock of this name together with others who take it so, if nobody holds it alone.
+    pub fn try_share_lock(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+        let path = self.root().join("locks").join(name);
+        let file = lock_file(&path, FlockOperation::NonBlockingLockShared)?;
+        Ok(file.map(|file| Lock { path, file }))
     }
 }
 
@@ -42,7 +49,7 @@ pub(crate) fn sweep(directory: &Path) -> Result<(), StoreError> {
     for entry in fs::read_dir(directory).at("read", directory)? {
         let path = entry.at("read", directory)?.path();
         if let Some(file) = lock_file(&path, FlockOperation::NonBlockingLockExclusive)? {
-            drop(Lock { path, _file: file });
+            drop(Lock { path, file });
         }
     }
     Ok(())
@@ -51,15 +58,18 @@ pub(crate) fn sweep(directory: &Path) -> Result<(), StoreError> {
 pub(crate) fn wait_for_lock(path: &Path) -> Result<Lock, StoreError> {
     loop {
         if let Some(file) = lock_file(path, FlockOperation::LockExclusive)? {
-            return Ok(Lock { path: path.to_owned(), _file: file });
+            return Ok(Lock { path: path.to_owned(), file });
         }
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // While we hold it the file of this name is ours. Failure to remove it costs an empty file, no more.
-        let _ = fs::remove_file(&self.path);
+        // While we alone hold it the file of this name is ours; of those who share it the last one removes it. Failure
+        // to remove it costs an empty file, no more.
+        if flock(&self.file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -80,6 +80,15 @@ fn locks_exclude_threads_and_leave_no_file() {
     assert!(store.try_lock("name").unwrap().is_none());
     drop(held);
     assert!(store.try_lock("name").unwrap().is_some());
+    let shared = [(); 2].map(|()| store.try_share_lock("name").unwrap().unwrap());
+    assert!(store.try_lock("name").unwrap().is_none());
+    let [first, last] = shared;
+    drop(first);
+    assert!(store.try_lock("name").unwrap().is_none(), "the other one still has it");
+    drop(last);
+    let alone = store.try_lock("name").unwrap();
+    assert!(alone.is_some() && store.try_share_lock("name").unwrap().is_none());
+    drop(alone);
 }
 
 #[test]
