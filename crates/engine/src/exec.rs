@@ -1,6 +1,5 @@
 //! RUN: one process over the parent's layers; what it wrote becomes the next layer.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::io::{PipeReader, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -12,18 +11,20 @@ use gantry_llb::{LogStream, ProgressEvent, Vertex, pb};
 use gantry_oci::Platform;
 use gantry_sandbox::{
     Error as SandboxError, Exit, Mount, MountKind, Network, Overlay, Process, Rlimit, Running, Security,
-    Spec, Tree,
+    Spec, Tree, remove_stubs,
 };
 
 use crate::blocking::blocking;
 use crate::chain::LayerChain;
 use crate::engine::{Engine, Job};
+use crate::environment;
 use crate::error::{At, Fault};
 use crate::mounts::{Mounts, secret_variables};
 use crate::new_layer::NewLayer;
 use crate::output::Output;
 use crate::preflight::{check_emulation, check_entitlements};
 use crate::solver::platform_of;
+use crate::tail::Tail;
 use crate::users::{self, Identity};
 
 /// The host name that steps see unless one is asked for; BuildKit's.
@@ -32,10 +33,6 @@ const HOSTNAME: &str = "buildkitsandbox";
 const MOUNT_POINTS: [&str; 3] = ["dev", "proc", "sys"];
 /// Docker's default.
 const SHM_SIZE: u64 = 64 << 20;
-/// As many lines as explain a failure without hiding it.
-const TAIL_LINES: usize = 20;
-/// A longer line is cut in the tail, not in the log.
-const TAIL_LINE_BYTES: usize = 2000;
 const READ_BUFFER: usize = 32 << 10;
 
 /// A RUN, ready to start.
@@ -56,7 +53,7 @@ impl ExecStep<'_> {
         let platform = platform_of(self.vertex)?;
         check_entitlements(self.exec, &self.job.entitlements)?;
         check_emulation(&platform)?;
-        meta.env.extend(secret_variables(self.job, self.exec)?);
+        meta.env = environment::variables(&meta, secret_variables(self.job, self.exec)?);
         let root_mount = self.root_mount()?;
         let root = self.base.clone();
         let prepare = async {
@@ -73,7 +70,7 @@ impl ExecStep<'_> {
             let spec = Spec {
                 root: overlay,
                 readonly_root,
-                mounts: with_network_files(mounts.list.clone(), &meta),
+                mounts: in_order(&meta, mounts.list.clone()),
                 process,
                 network: match exec.network() {
                     pb::NetMode::None => Network::None,
@@ -96,7 +93,13 @@ impl ExecStep<'_> {
         self.judge(exit, &tail, &platform)?;
         let store = Arc::clone(&self.engine.store);
         match root_mount.output >= 0 {
-            true => Ok(vec![Output::Tree(blocking(move || layer.keep(&store)).await?)]),
+            true => {
+                let keep = move || {
+                    remove_stubs(&layer.overlay(&store))?;
+                    layer.keep(&store)
+                };
+                Ok(vec![Output::Tree(blocking(keep).await?)])
+            }
             false => Ok(Vec::new()),
         }
     }
@@ -185,13 +188,7 @@ fn prepare_root(meta: &pb::Meta, overlay: &Overlay) -> Result<Process, Fault> {
 }
 
 fn process(meta: &pb::Meta, identity: Identity) -> Result<Process, Fault> {
-    let mut env = meta.env.clone();
-    if let Some(proxy) = &meta.proxy_env {
-        add_proxies(&mut env, proxy);
-    }
-    if !env.iter().any(|pair| pair.starts_with("HOME=")) {
-        env.push(format!("HOME={}", identity.home));
-    }
+    let env = environment::with_home(meta.env.clone(), &identity.home);
     let rlimits = meta.ulimit.iter().map(rlimit).collect::<Result<_, _>>()?;
     Ok(Process { args: meta.args.clone(), env, cwd: meta.cwd.clone(), user: identity.user, rlimits })
 }
@@ -203,23 +200,22 @@ fn rlimit(limit: &pb::Ulimit) -> Result<Rlimit, Fault> {
     Ok(Rlimit { resource, soft: value(limit.soft), hard: value(limit.hard) })
 }
 
-fn add_proxies(env: &mut Vec<String>, proxy: &pb::ProxyEnv) {
-    for (name, value) in [
-        ("HTTP_PROXY", &proxy.http_proxy),
-        ("HTTPS_PROXY", &proxy.https_proxy),
-        ("FTP_PROXY", &proxy.ftp_proxy),
-        ("NO_PROXY", &proxy.no_proxy),
-        ("ALL_PROXY", &proxy.all_proxy),
-    ] {
-        if !value.is_empty() {
-            env.push(format!("{name}={value}"));
-            env.push(format!("{}={value}", name.to_lowercase()));
+/// The mounts in BuildKit's order: `/etc/hosts` and `/etc/resolv.conf`, then those of the step by their paths. Of several
+/// on one path there is the last, where the first would have been.
+fn in_order(meta: &pb::Meta, mut own: Vec<Mount>) -> Vec<Mount> {
+    own.sort_by(|one, other| one.dest.cmp(&other.dest));
+    let mut mounts: Vec<Mount> = Vec::new();
+    for mount in network_files(meta).into_iter().chain(own) {
+        match mounts.iter_mut().find(|earlier| earlier.dest == mount.dest) {
+            Some(earlier) => *earlier = mount,
+            None => mounts.push(mount),
         }
     }
+    mounts
 }
 
-/// Adds `/etc/hosts` and `/etc/resolv.conf`.
-fn with_network_files(mut mounts: Vec<Mount>, meta: &pb::Meta) -> Vec<Mount> {
+/// `/etc/hosts` and `/etc/resolv.conf`.
+fn network_files(meta: &pb::Meta) -> [Mount; 2] {
     let hostname = if meta.hostname.is_empty() { HOSTNAME } else { &meta.hostname };
     let mut hosts = format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     for host in &meta.extra_hosts {
@@ -227,44 +223,8 @@ fn with_network_files(mut mounts: Vec<Mount>, meta: &pb::Meta) -> Vec<Mount> {
     }
     let resolv = fs::read("/etc/resolv.conf").unwrap_or_default();
     let file = |contents: Vec<u8>| MountKind::File { contents, mode: 0o644, uid: 0, gid: 0, readonly: true };
-    mounts.push(Mount { dest: "/etc/hosts".to_owned(), kind: file(hosts.into_bytes()) });
-    mounts.push(Mount { dest: "/etc/resolv.conf".to_owned(), kind: file(resolv) });
-    mounts
-}
-
-/// The last lines of a step's output.
-#[derive(Debug, Default)]
-struct Tail {
-    lines: VecDeque<Vec<u8>>,
-    open: Vec<u8>,
-}
-
-impl Tail {
-    fn push(&mut self, data: &[u8]) {
-        for byte in data {
-            match byte {
-                b'\n' => self.close(),
-                _ if self.open.len() < TAIL_LINE_BYTES => self.open.push(*byte),
-                _ => {}
-            }
-        }
-    }
-
-    fn close(&mut self) {
-        if self.lines.len() == TAIL_LINES {
-            self.lines.pop_front();
-        }
-        self.lines.push_back(std::mem::take(&mut self.open));
-    }
-
-    fn text(&mut self) -> String {
-        if !self.open.is_empty() {
-            self.close();
-        }
-        let lines: Vec<_> =
-            self.lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect();
-        lines.join("\n")
-    }
+    [("/etc/resolv.conf", resolv), ("/etc/hosts", hosts.into_bytes())]
+        .map(|(dest, contents)| Mount { dest: dest.to_owned(), kind: file(contents) })
 }
 
 #[cfg(test)]
@@ -272,14 +232,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tail_keeps_the_last_lines() {
-        let mut tail = Tail::default();
-        for number in 0..100 {
-            tail.push(format!("line {number}\n").as_bytes());
-        }
-        tail.push(b"unfinished");
-        let text = tail.text();
-        assert_eq!(text.lines().count(), TAIL_LINES);
-        assert!(text.starts_with("line 81\n") && text.ends_with("line 99\nunfinished"), "{text}");
+    fn the_last_mount_of_a_path_counts() {
+        let at = |dest: &str, size| Mount {
+            dest: dest.to_owned(),
+            kind: MountKind::Tmpfs { size: Some(size), readonly: false },
+        };
+        let mounts =
+            in_order(&pb::Meta::default(), vec![at("/b", 1), at("/a-b", 2), at("/a/b", 3), at("/b", 4)]);
+        let own: Vec<_> = mounts.iter().map(|mount| mount.dest.as_str()).collect();
+        assert_eq!(own, ["/etc/resolv.conf", "/etc/hosts", "/a-b", "/a/b", "/b"]);
+        assert_eq!(mounts[4], at("/b", 4));
+        let mounts = in_order(&pb::Meta::default(), vec![at("/etc/hosts", 1)]);
+        assert_eq!(mounts[1..], [at("/etc/hosts", 1)]);
     }
 }

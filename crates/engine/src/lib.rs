@@ -9,6 +9,7 @@ mod blocking;
 mod chain;
 mod content;
 mod engine;
+mod environment;
 mod error;
 mod exec;
 mod export;
@@ -28,6 +29,7 @@ mod secrets;
 mod select;
 mod solver;
 mod sources;
+mod tail;
 mod users;
 
 pub use chain::LayerChain;

@@ -4,7 +4,7 @@
 //! directories of the store that outlive the step, its result and its failure, and are in no key. Secrets go to the
 //! step's own memory and nowhere else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -22,13 +22,14 @@ use crate::engine::{Engine, Job};
 use crate::error::{At, Fault};
 use crate::file::WholeCopy;
 use crate::output::{ClientDirectory, Output};
+use crate::rooted;
 use crate::secrets::Secret;
 use crate::select::{Ownership, SourceRoot};
 
 /// The agent that is meant where none is named.
 const DEFAULT_AGENT: &str = "default";
 /// More steps than ever run at once.
-const MAX_PRIVATE_COPIES: usize = 1000;
+const MAX_COPIES: usize = 1000;
 
 /// The mounts of one step, with what has to live as long as it runs.
 #[derive(Debug, Default)]
@@ -36,6 +37,8 @@ pub(crate) struct Mounts {
     pub(crate) list: Vec<Mount>,
     directories: Vec<TempDir>,
     locks: Vec<Lock>,
+    /// The directory in use by the name of its cache.
+    caches: BTreeMap<String, String>,
     agents: Vec<AgentSocket>,
     cancel: CancellationToken,
 }
@@ -49,7 +52,8 @@ impl Mounts {
         inputs: &[Output],
     ) -> Result<Self, Fault> {
         let mut mounts = Self { cancel: job.cancel.clone(), ..Self::default() };
-        mounts.lock_caches(engine, job, exec).await?;
+        mounts.lock_caches(engine, job, exec, inputs).await?;
+        let cwd = exec.meta.as_ref().map(|meta| meta.cwd.as_str()).unwrap_or_default();
         for mount in exec.mounts.iter().filter(|mount| mount.dest != "/") {
             let kind = match mount.mount_type() {
                 pb::MountType::Bind => Some(mounts.bind(engine, mount, inputs).await?),
@@ -59,20 +63,27 @@ impl Mounts {
                 pb::MountType::Ssh => mounts.agent(engine, job, mount)?,
             };
             // What is optional and not there is not mounted. Secrets may have relative targets.
-            let dest = format!("/{}", mount.dest.trim_start_matches('/'));
-            mounts.list.extend(kind.map(|kind| Mount { dest, kind }));
+            let dest = rooted::clean(&Path::new(cwd).join(&mount.dest));
+            mounts.list.extend(kind.map(|kind| Mount { dest: dest.to_string_lossy().into_owned(), kind }));
         }
         Ok(mounts)
     }
 
     /// Waits for the caches that nobody else may use meanwhile: each once, and in one order for all steps, so that no
     /// two steps wait for each other.
-    async fn lock_caches(&mut self, engine: &Engine, job: &Job, exec: &pb::ExecOp) -> Result<(), Fault> {
-        let options = exec.mounts.iter().filter_map(|mount| mount.cache_opt.as_ref());
-        let locked = options.filter(|options| options.sharing() == pb::CacheSharingOpt::Locked);
-        let names: BTreeSet<String> = locked.map(cache_name).collect();
-        for name in names {
-            self.locks.push(job.lock(&engine.store, &format!("cache-{name}")).await?);
+    async fn lock_caches(
+        &mut self,
+        engine: &Engine,
+        job: &Job,
+        exec: &pb::ExecOp,
+        inputs: &[Output],
+    ) -> Result<(), Fault> {
+        let caches = exec.mounts.iter().filter(|mount| mount.mount_type() == pb::MountType::Cache);
+        let locked = caches.filter(|mount| sharing(mount) == pb::CacheSharingOpt::Locked);
+        let pools: BTreeSet<String> = locked.map(|mount| cache_pool(mount, inputs)).collect();
+        for pool in pools {
+            self.locks.push(job.lock(&engine.store, &lock_name(&pool)).await?);
+            self.caches.insert(pool.clone(), pool);
         }
         Ok(())
     }
@@ -152,15 +163,13 @@ impl Mounts {
         mount: &pb::Mount,
         inputs: &[Output],
     ) -> Result<MountKind, Fault> {
-        let options = mount.cache_opt.clone().unwrap_or_default();
-        let seed = match mount.input {
-            0.. => Some(self.directories_of(engine, mount.input, inputs).await?),
-            _ => None,
+        let name = self.claim(&engine.store, cache_pool(mount, inputs), sharing(mount))?;
+        let selector = mount.selector.clone();
+        let (seed, rest) = match mount.input {
+            0.. => (Some(self.directories_of(engine, mount.input, inputs).await?), PathBuf::new()),
+            _ => (None, PathBuf::from(&selector)),
         };
-        let (name, lock) = claim(&engine.store, &options)?;
-        self.locks.extend(lock);
-        let (store, selector, cancel) =
-            (Arc::clone(&engine.store), mount.selector.clone(), self.cancel.clone());
+        let (store, cancel) = (Arc::clone(&engine.store), self.cancel.clone());
         let directory = blocking(move || {
             let directory = store.cache_mount_path(&name);
             let _making = store.lock(&format!("make-cache-{name}"))?;
@@ -170,33 +179,60 @@ impl Mounts {
             Ok(directory)
         })
         .await?;
-        Ok(MountKind::Bind {
-            source: Tree::Directory(directory),
-            selector: PathBuf::new(),
-            readonly: mount.readonly,
-        })
+        Ok(MountKind::Bind { source: Tree::Directory(directory), selector: rest, readonly: mount.readonly })
     }
-}
 
-/// The name of a cache's directory: ids are the user's, and may be anything.
-fn cache_name(options: &pb::CacheOpt) -> String {
-    Digest::of(&options.id).hex()
-}
-
-/// The name of the directory to use: of the cache, or for a private one of the first copy that nobody uses, with the
-/// lock that keeps it so.
-fn claim(store: &Store, options: &pb::CacheOpt) -> Result<(String, Option<Lock>), Fault> {
-    let name = cache_name(options);
-    if options.sharing() != pb::CacheSharingOpt::Private {
-        return Ok((name, None));
-    }
-    for copy in 0..MAX_PRIVATE_COPIES {
-        let copy = format!("{name}-{copy}");
-        if let Some(lock) = store.try_lock(&format!("cache-{copy}"))? {
-            return Ok((copy, Some(lock)));
+    /// The name of a directory of the cache that this step may use: the first that nobody else has, or, for a shared
+    /// one, that nobody has alone. A step uses only one of them, by whatever number of mounts.
+    fn claim(&mut self, store: &Store, pool: String, sharing: pb::CacheSharingOpt) -> Result<String, Fault> {
+        if let Some(directory) = self.caches.get(&pool) {
+            return Ok(directory.clone());
         }
+        for copy in 0..MAX_COPIES {
+            let directory = if copy == 0 { pool.clone() } else { format!("{pool}-{copy}") };
+            let lock = match sharing {
+                pb::CacheSharingOpt::Shared => store.try_share_lock(&lock_name(&directory))?,
+                pb::CacheSharingOpt::Private | pb::CacheSharingOpt::Locked => {
+                    store.try_lock(&lock_name(&directory))?
+                }
+            };
+            if let Some(lock) = lock {
+                self.locks.push(lock);
+                self.caches.insert(pool, directory.clone());
+                return Ok(directory);
+            }
+        }
+        Err(Fault::Unsupported(format!("more than {MAX_COPIES} steps with one private cache at once")))
     }
-    Err(Fault::Unsupported(format!("more than {MAX_PRIVATE_COPIES} steps with one private cache at once")))
+}
+
+fn sharing(mount: &pb::Mount) -> pb::CacheSharingOpt {
+    mount.cache_opt.as_ref().map(pb::CacheOpt::sharing).unwrap_or_default()
+}
+
+/// The name of a cache, of which there may be several directories. It is the id and the tree that seeds it: who asks for
+/// another owner or another source asks for another cache. Ids are the user's, and may be anything.
+fn cache_pool(mount: &pb::Mount, inputs: &[Output]) -> String {
+    let id = mount.cache_opt.as_ref().map(|options| options.id.as_str()).unwrap_or_default();
+    let seed = usize::try_from(mount.input).ok().and_then(|input| inputs.get(input));
+    let name = match seed {
+        None => Digest::of(id),
+        Some(seed) => {
+            let layers: Vec<String> = match seed {
+                Output::Tree(chain) => chain.layers().iter().map(ToString::to_string).collect(),
+                // What it holds today is the seed of a directory that is not there, and nothing else.
+                Output::Client(_) => vec!["client".to_owned()],
+            };
+            // Framed by the lengths: a selector may look like a layer.
+            let fields = [id, mount.selector.as_str()].into_iter().chain(layers.iter().map(String::as_str));
+            Digest::of(fields.map(|field| format!("{} {field}", field.len())).collect::<String>())
+        }
+    };
+    name.hex()
+}
+
+fn lock_name(directory: &str) -> String {
+    format!("cache-{directory}")
 }
 
 /// Makes a cache mount's directory, with the content and look of its seed.
@@ -260,7 +296,7 @@ pub(crate) fn secret_variables(job: &Job, exec: &pb::ExecOp) -> Result<Vec<Strin
 
 fn tmpfs(mount: &pb::Mount) -> MountKind {
     let size = mount.tmpfs_opt.as_ref().and_then(|options| u64::try_from(options.size).ok());
-    MountKind::Tmpfs { size: size.filter(|size| *size > 0), mode: 0o1777 }
+    MountKind::Tmpfs { size: size.filter(|size| *size > 0), readonly: mount.readonly }
 }
 
 fn copy_client(

@@ -11,7 +11,7 @@ use rustix::mount::{
 
 use crate::Error;
 use crate::error::During;
-use crate::raw;
+use crate::raw::{self, Reach};
 
 const SYS_ADMIN: &str = "CAP_SYS_ADMIN";
 
@@ -24,7 +24,8 @@ pub(crate) fn filesystem(
     const ACTION: &str = "make a file system of type";
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).needing(SYS_ADMIN, ACTION, kind)?;
     let source = [("source", kind)];
-    for (key, value) in source.iter().chain(options) {
+    let named = options.iter().any(|(key, _)| *key == "source");
+    for (key, value) in source.iter().filter(|_| !named).chain(options) {
         fsconfig_set_string(context.as_fd(), *key, *value)
             .during("set a mount option:", format!("{kind} {key}={value}"))?;
     }
@@ -51,7 +52,16 @@ pub(crate) fn set_attributes(mount: &OwnedFd, attributes: MountAttrFlags) -> Res
     if attributes.is_empty() {
         return Ok(());
     }
-    raw::mount_setattr_recursive(mount.as_fd(), attributes.bits().into()).needing(
+    add(mount, attributes, Reach::All)
+}
+
+/// Makes one mount read-only, and none of those on it.
+pub(crate) fn make_read_only(mount: &OwnedFd) -> Result<(), Error> {
+    add(mount, MountAttrFlags::MOUNT_ATTR_RDONLY, Reach::One)
+}
+
+fn add(mount: &OwnedFd, attributes: MountAttrFlags, reach: Reach) -> Result<(), Error> {
+    raw::mount_setattr(mount.as_fd(), attributes.bits().into(), reach).needing(
         SYS_ADMIN,
         "set mount attributes:",
         format!("{attributes:?}"),

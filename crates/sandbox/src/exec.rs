@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
+use std::os::unix::fs::PermissionsExt;
 
 use nix::errno::Errno;
 
@@ -20,6 +21,13 @@ pub(crate) fn exec(process: &Process) -> Result<Infallible, Error> {
     // As execvp does: a match that may not be executed counts only if there is no other.
     let mut denied = None;
     for candidate in candidates(program, path) {
+        if !program.contains('/') && !candidate.starts_with('/') {
+            // A program of the working directory is run by its path only. That there is one ends the search, too.
+            match is_executable(&candidate) {
+                true => break,
+                false => continue,
+            }
+        }
         let file = CString::new(candidate.as_str()).expect("arguments were checked for NUL");
         let Err(errno) = nix::unistd::execve(&file, &args, &env);
         match errno {
@@ -35,6 +43,10 @@ pub(crate) fn exec(process: &Process) -> Result<Infallible, Error> {
         }
     }
     Err(denied.unwrap_or_else(|| Error::ProgramNotFound { program: program.clone(), path: path.to_owned() }))
+}
+
+fn is_executable(path: &str) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 /// Where the program may be. Empty parts of PATH, which would mean the working directory, are passed over.

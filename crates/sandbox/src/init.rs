@@ -1,14 +1,17 @@
 //! The first process of the sandbox, from the fork to its execve: it gives itself namespaces, a root and mounts,
 //! moves in, gives up what it must not have, and becomes the user's program.
 
+mod devices;
 mod filesystems;
 mod root;
 mod sources;
 
 use std::convert::Infallible;
-use std::io::PipeReader;
+use std::io::{self, PipeReader};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use nix::libc;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -17,7 +20,8 @@ use rustix::thread::UnshareFlags;
 
 use crate::error::During;
 use crate::stage::Stage;
-use crate::{Error, Network, Security, Spec, exec, identity, network, raw};
+use crate::stubs::{self, Kind};
+use crate::{Error, Network, Security, Spec, exec, identity, network, raw, resolve};
 
 use filesystems::Filesystems;
 use root::Root;
@@ -31,9 +35,11 @@ pub(crate) fn run(spec: &Spec, lifeline: &PipeReader) -> Result<Infallible, Erro
     // Modes that are given here are meant as given.
     rustix::process::umask(Mode::empty());
     unshare_namespaces(spec)?;
+    leave_keyring()?;
     move_into_root(spec)?;
     configure(spec)?;
     raw::reset_signals().during("reset", "the signals")?;
+    end_input()?;
     raw::close_on_exec_all().during("close", "inherited descriptors")?;
     enter(&spec.process.cwd)?;
     identity::assume(&spec.process.user, spec.security)?;
@@ -60,6 +66,23 @@ fn unshare_namespaces(spec: &Spec) -> Result<(), Error> {
     rustix::process::setsid().map(drop).during("make", "a session")
 }
 
+/// Leaves the session keyring, where the caller may have keys. Where that is not allowed the process will not be, either.
+fn leave_keyring() -> Result<(), Error> {
+    match raw::join_new_session_keyring() {
+        Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+            Err(error).during("join", "a session keyring")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Gives an empty pipe as standard input, as BuildKit does: programs that look for input in a pipe find that there is
+/// none, and those that ask whether there is a pipe get the same answer.
+fn end_input() -> Result<(), Error> {
+    let (reader, _) = io::pipe().during("make", "a pipe")?;
+    rustix::stdio::dup2_stdin(reader).during("set", "the standard input")
+}
+
 /// Everything about mounts: when it returns, the sandbox's root is `/` and nothing of the host is in sight.
 fn move_into_root(spec: &Spec) -> Result<(), Error> {
     let filesystems = Filesystems::before_staging(spec);
@@ -68,10 +91,8 @@ fn move_into_root(spec: &Spec) -> Result<(), Error> {
     let mut points: Vec<_> = Filesystems::POINTS.to_vec();
     points.extend(sources.iter().map(|source| (source.dest, source.kind)));
     let root = Root::assemble(spec, &points, &mut stage)?;
-    filesystems.mount(&root, &mut stage)?;
-    for source in &sources {
-        root.attach(&source.mount, source.dest, source.kind)?;
-    }
+    root.make_directory(&spec.process.cwd, &spec.process.user)?;
+    filesystems.mount(&root, &sources, &mut stage)?;
     if spec.security == Security::Sandbox {
         filesystems::mask(&root, &mut stage)?;
     }
@@ -94,17 +115,17 @@ fn configure(spec: &Spec) -> Result<(), Error> {
     Ok(())
 }
 
-/// Enters the working directory by its path in the new root. Magic links are refused: `/proc/self/fd/N` would lead
-/// to wherever a descriptor that is still open points.
+/// Enters the working directory by its path in the new root, and makes what mounts hid of it.
 fn enter(cwd: &str) -> Result<(), Error> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::openat2(
-        rustix::fs::CWD,
-        Path::new(cwd),
-        flags,
-        Mode::empty(),
-        ResolveFlags::NO_MAGICLINKS,
-    );
+    let directory = match open_directory(cwd) {
+        Err(Errno::NOENT) => {
+            let root = open_directory("/").during("open", "/")?;
+            let place = resolve::resolve(root.as_fd(), cwd)?;
+            stubs::create(root.as_fd(), &place, Kind::Directory)?;
+            open_directory(cwd)
+        }
+        directory => directory,
+    };
     match directory {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Err(Error::MissingCwd(cwd.to_owned())),
         directory => {
@@ -112,4 +133,10 @@ fn enter(cwd: &str) -> Result<(), Error> {
             rustix::process::fchdir(directory).during("enter the working directory", cwd)
         }
     }
+}
+
+/// Magic links are refused: `/proc/self/fd/N` would lead to wherever a descriptor that is still open points.
+fn open_directory(path: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat2(rustix::fs::CWD, Path::new(path), flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
 }

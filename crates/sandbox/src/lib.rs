@@ -39,5 +39,6 @@ pub use mount::{Mount, MountKind};
 pub use rlimit::{Resource, Rlimit};
 pub use running::{Exit, Handle, Killer, Running, Sandbox};
 pub use spec::{Network, Process, Security, Spec, User};
+pub use stubs::remove_stubs;
 pub use supervisor::run_if_supervisor;
 pub use tree::{Overlay, Tree, with_trees};

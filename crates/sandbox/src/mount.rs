@@ -36,12 +36,13 @@ pub enum MountKind {
         /// Whether the process may not write to it.
         readonly: bool,
     },
-    /// An empty file system in memory.
+    /// An empty file system in memory. Its root has the permission bits of the directory that it covers, or 1777
+    /// where there is none.
     Tmpfs {
         /// The most bytes it can hold; `None` leaves the kernel's default, half of the memory.
         size: Option<u64>,
-        /// Permission bits of its root directory.
-        mode: u32,
+        /// Whether the process may not write to it.
+        readonly: bool,
     },
     /// A file in memory: a secret, or a generated file such as `/etc/hosts`.
     File {
@@ -67,8 +68,8 @@ impl fmt::Debug for MountKind {
                 .field("selector", selector)
                 .field("readonly", readonly)
                 .finish(),
-            Self::Tmpfs { size, mode } => {
-                f.debug_struct("Tmpfs").field("size", size).field("mode", mode).finish()
+            Self::Tmpfs { size, readonly } => {
+                f.debug_struct("Tmpfs").field("size", size).field("readonly", readonly).finish()
             }
             // The contents may be a secret.
             Self::File { contents, mode, .. } => {

@@ -46,8 +46,21 @@ pub(crate) fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(flags) }
 }
 
-/// Sets attributes (`MOUNT_ATTR_*`) on a mount and all mounts below it.
-pub(crate) fn mount_setattr_recursive(mount: BorrowedFd<'_>, set: u64) -> io::Result<()> {
+/// Which mounts [`mount_setattr`] is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The one mount.
+    One,
+    /// All mounts below it, too.
+    All,
+}
+
+/// Sets attributes (`MOUNT_ATTR_*`) on a mount.
+pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, set: u64, reach: Reach) -> io::Result<()> {
+    let recursive = match reach {
+        Reach::One => 0,
+        Reach::All => libc::AT_RECURSIVE,
+    };
     // SAFETY: an all-zero `mount_attr` is valid and changes nothing.
     let mut attr: libc::mount_attr = unsafe { mem::zeroed() };
     attr.attr_set = set;
@@ -57,7 +70,7 @@ pub(crate) fn mount_setattr_recursive(mount: BorrowedFd<'_>, set: u64) -> io::Re
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            libc::AT_EMPTY_PATH | recursive,
             &raw const attr,
             size_of::<libc::mount_attr>(),
         )
@@ -104,6 +117,22 @@ pub(crate) fn raise_loopback(socket: BorrowedFd<'_>) -> io::Result<()> {
     request.ifr_ifru.ifru_flags = flags | libc::IFF_UP as libc::c_short;
     // SAFETY: as above.
     check(unsafe { libc::ioctl(fd, libc::SIOCSIFFLAGS as _, &raw mut request) }.into())
+}
+
+/// Gives the process a session keyring of its own, with nothing of the caller's in it.
+pub(crate) fn join_new_session_keyring() -> io::Result<()> {
+    let anonymous = ptr::null::<libc::c_char>();
+    // SAFETY: no name is read where there is none.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, anonymous) })
+}
+
+/// The number of a loop device that nobody uses, asked of `/dev/loop-control`.
+pub(crate) fn free_loop_device(control: BorrowedFd<'_>) -> io::Result<u32> {
+    /// `LOOP_CTL_GET_FREE`.
+    const GET_FREE: libc::Ioctl = 0x4c82;
+    // SAFETY: the request takes no argument.
+    let number = unsafe { libc::ioctl(control.as_raw_fd(), GET_FREE) };
+    u32::try_from(number).map_err(|_| io::Error::last_os_error())
 }
 
 /// Installs a seccomp filter for this thread and all it becomes.

@@ -14,7 +14,8 @@ pub struct Spec {
     pub root: Overlay,
     /// Whether `/` (not the mounts on it) is read-only for the process.
     pub readonly_root: bool,
-    /// Mounted in order of their depth, those of equal depth as given.
+    /// Mounted as given, after the file systems that every sandbox has; one on the place of such a file system is
+    /// mounted in its stead.
     pub mounts: Vec<Mount>,
     /// The process.
     pub process: Process,
@@ -28,7 +29,7 @@ pub struct Spec {
     pub shm_size: u64,
 }
 
-/// Program, environment and identity. It becomes process 1 of its own pid namespace, with `/dev/null` as
+/// Program, environment and identity. It becomes process 1 of its own pid namespace, with a pipe at its end as
 /// standard input and umask 022.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
@@ -36,7 +37,7 @@ pub struct Process {
     pub args: Vec<String>,
     /// The whole environment, as `NAME=value`.
     pub env: Vec<String>,
-    /// An absolute directory in the root; it must exist.
+    /// An absolute directory in the root. What of it is missing is made, for the user.
     pub cwd: String,
     /// Numeric identity.
     pub user: User,
@@ -90,7 +91,7 @@ pub enum Network {
 pub enum Security {
     /// Docker's default capabilities, masked `/proc`, read-only `/sys`, no devices, seccomp.
     Sandbox,
-    /// All the capabilities of the caller and none of these restrictions.
+    /// All the capabilities of the caller, for any user, and none of these restrictions.
     Insecure,
 }
 

@@ -53,6 +53,13 @@ impl Stage {
         Ok(path)
     }
 
+    /// A new empty directory with these permission bits.
+    pub(crate) fn directory_of_mode(&mut self, mode: u32) -> Result<PathBuf, Error> {
+        let path = self.directory()?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).during("create", path.display())?;
+        Ok(path)
+    }
+
     /// A new file.
     pub(crate) fn file(&mut self, contents: &[u8], mode: u32, owner: (u32, u32)) -> Result<PathBuf, Error> {
         const ACTION: &str = "create";

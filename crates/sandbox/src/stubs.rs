@@ -1,18 +1,21 @@
 //! Mount points that the image does not have. They live in a layer of their own, just below the upper directory,
-//! so that the upper directory never holds one, and nothing has to be removed after a run, however it ends.
+//! so that the upper directory holds none but those that the process touched; of these the empty ones are removed
+//! after the run.
 //!
 //! The stub layer repeats the attributes of the directories that it merges with: a directory in the overlay shows
 //! those of its topmost layer.
 
+use std::fs::{self, FileTimes};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timestamps, Uid};
+use rustix::fs::{Gid, Mode, OFlags, Timestamps, Uid};
 use rustix::io::Errno;
 
-use crate::Error;
 use crate::error::During;
 use crate::resolve::{Place, resolve};
+use crate::{Error, Overlay, Tree, with_trees};
 
 const DIRECTORY_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
@@ -26,17 +29,24 @@ pub(crate) enum Kind {
     File,
 }
 
+/// Where the layer of a root's mount points is: on the file system of the other layers, since inode numbers of an
+/// overlay are unique only if it has one.
+pub(crate) fn layer(root: &Overlay) -> PathBuf {
+    root.work.join("stubs")
+}
+
 /// Fills the empty directory at `stubs` with the mount points that `view`, the root without it, lacks. Points
-/// inside another one of `points` are left out: they belong to what is mounted there.
+/// inside an earlier one of `points` are left out: they belong to what is mounted there.
 ///
-/// Tells whether there are any.
+/// Gives the paths of what was made, parents included.
 pub(crate) fn build(
     view: BorrowedFd<'_>,
     stubs: BorrowedFd<'_>,
     points: &[(&str, Kind)],
-) -> Result<bool, Error> {
+) -> Result<Vec<PathBuf>, Error> {
     let mut mounted: Vec<PathBuf> = Vec::new();
     let mut merged: Vec<PathBuf> = Vec::new();
+    let mut made: Vec<PathBuf> = Vec::new();
     for (dest, kind) in points {
         let place = resolve(view, dest)?;
         let path = place.path();
@@ -54,13 +64,18 @@ pub(crate) fn build(
             }
         }
         create(stubs, &place, *kind)?;
+        for depth in place.existing() + 1..=place.depth() {
+            let path = place.prefix(depth);
+            if !made.contains(&path) {
+                made.push(path);
+            }
+        }
     }
-    let any = !merged.is_empty() || mounted.iter().any(|path| exists(stubs, path));
     // Children first: making a child changes its parent's times.
     for directory in merged.iter().rev() {
         copy_attributes(view, stubs, directory).during("copy the attributes of", directory.display())?;
     }
-    Ok(any)
+    Ok(made)
 }
 
 /// Creates the missing tail of a place in the tree at `root`.
@@ -82,8 +97,57 @@ pub(crate) fn create(root: BorrowedFd<'_>, place: &Place, kind: Kind) -> Result<
     Ok(())
 }
 
-fn exists(root: BorrowedFd<'_>, path: &Path) -> bool {
-    path != Path::new(".") && rustix::fs::statat(root, path, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+/// Removes from the upper directory what a finished process left of its mount points: directories that only it touched,
+/// for instance by a change of their mode, and that are empty. BuildKit removes them, too.
+///
+/// # Errors
+/// What the kernel said about looking at the layers, or about a removal.
+pub fn remove_stubs(root: &Overlay) -> Result<(), Error> {
+    let mut touched = Vec::new();
+    collect(&layer(root), &root.upper, Path::new(""), &mut touched)?;
+    if touched.is_empty() {
+        return Ok(());
+    }
+    with_trees(&[Tree::Layers(root.lower.clone())], |trees| {
+        // Only the names are trusted: what is a link below is no directory above it.
+        let is_new = |path: &&PathBuf| trees[0].join(path).symlink_metadata().is_err();
+        touched.iter().filter(is_new).try_for_each(|path| remove_empty(&root.upper.join(path)))
+    })?
+}
+
+/// The directories that are in both trees, children first.
+fn collect(stubs: &Path, upper: &Path, path: &Path, found: &mut Vec<PathBuf>) -> Result<(), Error> {
+    const ACTION: &str = "read mount points in";
+    let entries = match fs::read_dir(stubs.join(path)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.during(ACTION, stubs.display())?,
+    };
+    for entry in entries {
+        let path = path.join(entry.during(ACTION, stubs.display())?.file_name());
+        let is_directory =
+            |tree: &Path| tree.join(&path).symlink_metadata().is_ok_and(|entry| entry.is_dir());
+        if is_directory(stubs) && is_directory(upper) {
+            collect(stubs, upper, &path, found)?;
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Removes a directory if it is empty. Its parent keeps its times.
+fn remove_empty(path: &Path) -> Result<(), Error> {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let times = fs::metadata(parent).and_then(|parent| {
+        Ok(FileTimes::new().set_accessed(parent.accessed()?).set_modified(parent.modified()?))
+    });
+    let times = times.during("examine", parent.display())?;
+    match fs::remove_dir(path) {
+        Ok(()) => fs::File::open(parent)
+            .and_then(|parent| parent.set_times(times))
+            .during("set the times of", parent.display()),
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
+        Err(error) => Err(error).during("remove the mount point", path.display()),
+    }
 }
 
 fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<()> {
@@ -124,7 +188,6 @@ fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> rustix::io::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     #[test]
@@ -148,7 +211,8 @@ mod tests {
         ];
         let (view_fd, stubs_fd) =
             (fs::File::open(view.path()).unwrap(), fs::File::open(stubs.path()).unwrap());
-        assert!(build(view_fd.as_fd(), stubs_fd.as_fd(), &points).unwrap());
+        let made = build(view_fd.as_fd(), stubs_fd.as_fd(), &points).unwrap();
+        assert_eq!(made, ["dev", "etc/resolv.conf", "data", "data/a", "data/a/b"].map(PathBuf::from));
 
         let list = |path: &str| {
             let entries = fs::read_dir(stubs.path().join(path)).unwrap();
@@ -170,6 +234,7 @@ mod tests {
         fs::create_dir(view.path().join("proc")).unwrap();
         let (view_fd, stubs_fd) =
             (fs::File::open(view.path()).unwrap(), fs::File::open(stubs.path()).unwrap());
-        assert!(!build(view_fd.as_fd(), stubs_fd.as_fd(), &[("/proc", Kind::Directory)]).unwrap());
+        let made = build(view_fd.as_fd(), stubs_fd.as_fd(), &[("/proc", Kind::Directory)]).unwrap();
+        assert_eq!(made, [""; 0].map(PathBuf::from));
     }
 }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid};
 use rustix::mount::{MountAttrFlags, MoveMountFlags, UnmountFlags, move_mount};
 
 use crate::detached;
@@ -11,34 +11,49 @@ use crate::error::During;
 use crate::overlay::{Layers, fresh_directory};
 use crate::stage::Stage;
 use crate::stubs::{self, Kind};
-use crate::{Error, Overlay, Security, Spec, resolve};
+use crate::{Error, Overlay, Security, Spec, User, resolve};
+
+/// What may be mounted on in `/proc`: figures about the machine.
+const REPLACEABLE: [&str; 10] = [
+    "cpuinfo",
+    "diskstats",
+    "loadavg",
+    "meminfo",
+    "slabinfo",
+    "stat",
+    "swaps",
+    "sys/crypto/fips_enabled",
+    "sys/kernel/ns_last_pid",
+    "uptime",
+];
 
 /// A root that is mounted on the stage.
 #[derive(Debug)]
 pub(super) struct Root {
     tree: OwnedFd,
+    /// Mount points that the tree does not have by itself.
+    stubs: Vec<PathBuf>,
+    readonly: bool,
 }
 
 impl Root {
     /// Mounts the root, with all of `points` in it.
     pub(super) fn assemble(spec: &Spec, points: &[(&str, Kind)], stage: &mut Stage) -> Result<Self, Error> {
-        let stub_layer = build_stubs(&spec.root, points, stage)?;
+        let stubs = build_stubs(&spec.root, points, stage)?;
+        let stub_layer = stubs::layer(&spec.root);
         let mut lower: Vec<&Path> = spec.root.lower.iter().map(PathBuf::as_path).collect();
-        lower.extend(stub_layer.as_deref());
+        lower.extend((!stubs.is_empty()).then_some(stub_layer.as_path()));
         let path = if lower.is_empty() {
             spec.root.upper.clone()
         } else {
             stage.overlay(Layers { lower: &lower, upper: Some((&spec.root.upper, &spec.root.work)) })?
         };
         // Also a bare upper directory must be a mount, to have flags and to be pivoted to.
-        let root = Self { tree: detached::clone(&path)? };
+        let root = Self { tree: detached::clone(&path)?, stubs, readonly: spec.readonly_root };
         let mut attributes = MountAttrFlags::empty();
         if spec.security == Security::Sandbox {
             // Its capabilities let it make device nodes; they must not work.
             attributes |= MountAttrFlags::MOUNT_ATTR_NODEV;
-        }
-        if spec.readonly_root {
-            attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
         }
         detached::set_attributes(&root.tree, attributes)?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
@@ -60,6 +75,56 @@ impl Root {
         move_mount(mount.as_fd(), "", target.as_fd(), "", flags).during("mount on", dest)
     }
 
+    /// Fails if `dest` is `/proc` or inside of it, where a mount could deceive whoever confines the process by what is
+    /// there; as runc does.
+    pub(super) fn refuse_process_files(&self, dest: &str) -> Result<(), Error> {
+        let path = resolve::resolve(self.tree.as_fd(), dest)?.path();
+        match path.strip_prefix("proc") {
+            Ok(inside) if !REPLACEABLE.iter().any(|file| inside == Path::new(file)) => {
+                Err(Error::InvalidSpec(format!("cannot mount on {dest:?}, which is inside /proc")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The permission bits of the directory at `dest`; none if there is nothing but a mount point that was made.
+    pub(super) fn mode_of(&self, dest: &str) -> Result<Option<Mode>, Error> {
+        let place = resolve::resolve(self.tree.as_fd(), dest)?;
+        if !place.exists() || self.stubs.contains(&place.path()) {
+            return Ok(None);
+        }
+        let stat = rustix::fs::statat(&self.tree, place.path(), AtFlags::SYMLINK_NOFOLLOW)
+            .during("examine", dest)?;
+        Ok(Some(Mode::from_raw_mode(stat.st_mode)))
+    }
+
+    /// Sets the permission bits of what is at `dest`.
+    pub(super) fn set_mode(&self, dest: &str, mode: Mode) -> Result<(), Error> {
+        let place = resolve::resolve(self.tree.as_fd(), dest)?;
+        rustix::fs::chmodat(&self.tree, place.path(), mode, AtFlags::empty()).during("set the mode of", dest)
+    }
+
+    /// The directory that holds `path`, which is made if it is missing, and the path's name in it.
+    pub(super) fn parent(&self, path: &str) -> Result<(OwnedFd, PathBuf), Error> {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let place = resolve::resolve(self.tree.as_fd(), parent)?;
+        stubs::create(self.tree.as_fd(), &place, Kind::Directory)?;
+        Ok((resolve::open(self.tree.as_fd(), &place)?, PathBuf::from(name)))
+    }
+
+    /// Makes what is missing of the directory at `path`, for its user.
+    pub(super) fn make_directory(&self, path: &str, user: &User) -> Result<(), Error> {
+        let place = resolve::resolve(self.tree.as_fd(), path)?;
+        stubs::create(self.tree.as_fd(), &place, Kind::Directory)?;
+        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+        for depth in place.existing() + 1..=place.depth() {
+            let directory = place.prefix(depth);
+            rustix::fs::chownat(&self.tree, &directory, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+                .during("set the owner of", directory.display())?;
+        }
+        Ok(())
+    }
+
     /// What is at `path`, if it exists; symbolic links are followed within the root.
     pub(super) fn open(&self, path: &str) -> Result<Option<OwnedFd>, Error> {
         let place = resolve::resolve(self.tree.as_fd(), path)?;
@@ -72,6 +137,9 @@ impl Root {
     /// Makes this the root of the process's mount namespace, and detaches all that was there before.
     pub(super) fn pivot(self) -> Result<(), Error> {
         const OBJECT: &str = "the new root";
+        if self.readonly {
+            detached::make_read_only(&self.tree)?;
+        }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let old = rustix::fs::open("/", flags, Mode::empty()).during("open", "/")?;
         rustix::process::fchdir(&self.tree).during("enter", OBJECT)?;
@@ -83,10 +151,9 @@ impl Root {
     }
 }
 
-/// Makes the layer of missing mount points, if any is missing. The tree without it is mounted for looking only.
-fn build_stubs(root: &Overlay, points: &[(&str, Kind)], stage: &mut Stage) -> Result<Option<PathBuf>, Error> {
-    // On the file system of the other layers: inode numbers of an overlay are unique only if it has one.
-    let directory = root.work.join("stubs");
+/// Makes the layer of missing mount points, and tells which they are. The tree without it is mounted for looking only.
+fn build_stubs(root: &Overlay, points: &[(&str, Kind)], stage: &mut Stage) -> Result<Vec<PathBuf>, Error> {
+    let directory = stubs::layer(root);
     fresh_directory(&directory)?;
     let mut layers: Vec<&Path> = root.lower.iter().map(PathBuf::as_path).collect();
     layers.push(&root.upper);
@@ -97,8 +164,8 @@ fn build_stubs(root: &Overlay, points: &[(&str, Kind)], stage: &mut Stage) -> Re
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = |path: &Path| rustix::fs::open(path, flags, Mode::empty()).during("open", path.display());
     let view = open(&view_path)?;
-    let any = stubs::build(view.as_fd(), open(&directory)?.as_fd(), points)?;
+    let made = stubs::build(view.as_fd(), open(&directory)?.as_fd(), points)?;
     drop(view);
     stage.unmount(&view_path)?;
-    Ok(any.then_some(directory))
+    Ok(made)
 }

@@ -5,32 +5,72 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::mount::MountAttrFlags;
 
+use super::root::Root;
 use crate::error::During;
 use crate::stage::Stage;
 use crate::stubs::Kind;
 use crate::{Error, Mount, MountKind, Security, detached};
+
+/// The permission bits of a tmpfs that covers nothing.
+const TMPFS_MODE: &str = "1777";
+
+/// Bits of a file's mode by which somebody may execute it.
+const EXECUTABLE: u32 = 0o111;
 
 /// One mount that only needs its place.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
     pub(super) dest: &'a str,
     pub(super) kind: Kind,
-    pub(super) mount: OwnedFd,
+    pub(super) origin: Origin,
+    mount: OwnedFd,
 }
 
-/// Prepares all mounts, outer ones first.
+/// Where a mount comes from, as far as its place matters to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Files that are there already.
+    Bind,
+    /// A new file system, which looks like what it covers. It becomes read-only when nothing is to be mounted on it
+    /// any more.
+    Tmpfs {
+        /// Whether it does.
+        readonly: bool,
+    },
+}
+
+impl Source<'_> {
+    /// Attaches the mount at its place.
+    pub(super) fn attach(&self, root: &Root) -> Result<(), Error> {
+        root.refuse_process_files(self.dest)?;
+        let covered = match self.origin {
+            Origin::Bind => None,
+            Origin::Tmpfs { .. } => root.mode_of(self.dest)?,
+        };
+        root.attach(&self.mount, self.dest, self.kind)?;
+        covered.map_or(Ok(()), |mode| root.set_mode(self.dest, mode))
+    }
+
+    /// Makes it read-only if it has to be and is not yet.
+    pub(super) fn seal(&self) -> Result<(), Error> {
+        match self.origin {
+            Origin::Tmpfs { readonly: true } => detached::make_read_only(&self.mount),
+            Origin::Tmpfs { readonly: false } | Origin::Bind => Ok(()),
+        }
+    }
+}
+
+/// Prepares all mounts.
 pub(super) fn prepare<'a>(
     stage: &mut Stage,
     mounts: &'a [Mount],
     security: Security,
 ) -> Result<Vec<Source<'a>>, Error> {
-    let mut sorted: Vec<&Mount> = mounts.iter().collect();
-    sorted.sort_by_key(|mount| mount.components().len());
     let devices = match security {
         Security::Sandbox => MountAttrFlags::MOUNT_ATTR_NODEV,
         Security::Insecure => MountAttrFlags::empty(),
     };
-    sorted.into_iter().map(|mount| prepare_one(stage, mount, devices)).collect()
+    mounts.iter().map(|mount| prepare_one(stage, mount, devices)).collect()
 }
 
 fn prepare_one<'a>(
@@ -56,21 +96,24 @@ fn prepare_one<'a>(
             };
             let mount = detached::clone_at(&from, &base.to_string_lossy())?;
             detached::set_attributes(&mount, devices | read_only(*readonly))?;
-            Ok(Source { dest, kind, mount })
+            Ok(Source { dest, kind, origin: Origin::Bind, mount })
         }
-        MountKind::Tmpfs { size, mode } => {
-            let mut options = vec![("mode", format!("{mode:o}"))];
-            options.extend(size.map(|size| ("size", size.to_string())));
-            let options: Vec<_> = options.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        MountKind::Tmpfs { size, readonly } => {
+            let size = size.map(|size| size.to_string());
+            let mut options = vec![("mode", TMPFS_MODE)];
+            options.extend(size.as_deref().map(|size| ("size", size)));
             let mount = detached::filesystem("tmpfs", &options, devices | MountAttrFlags::MOUNT_ATTR_NOSUID)?;
-            Ok(Source { dest, kind: Kind::Directory, mount })
+            Ok(Source { dest, kind: Kind::Directory, origin: Origin::Tmpfs { readonly: *readonly }, mount })
         }
         MountKind::File { contents, mode, uid, gid, readonly } => {
             let path = stage.file(contents, *mode, (*uid, *gid))?;
             let mount = detached::clone(&path)?;
-            let attributes = MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID;
+            let mut attributes = MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID;
+            if mode & EXECUTABLE == 0 {
+                attributes |= MountAttrFlags::MOUNT_ATTR_NOEXEC;
+            }
             detached::set_attributes(&mount, attributes | read_only(*readonly))?;
-            Ok(Source { dest, kind: Kind::File, mount })
+            Ok(Source { dest, kind: Kind::File, origin: Origin::Bind, mount })
         }
     }
 }

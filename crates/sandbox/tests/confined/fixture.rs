@@ -14,9 +14,9 @@ use tempfile::TempDir;
 /// The program that re-executes itself as supervisor.
 pub(crate) const RUNNER: &str = env!("CARGO_BIN_EXE_gantry-sandbox-run");
 
-const APPLETS: [&str; 20] = [
+const APPLETS: [&str; 21] = [
     "sh", "cat", "ls", "id", "echo", "env", "sleep", "kill", "mount", "touch", "mkdir", "rm", "grep",
-    "hostname", "chmod", "mknod", "stat", "ip", "true", "unshare",
+    "hostname", "chmod", "mknod", "stat", "ip", "true", "unshare", "cut",
 ];
 
 /// Directories of one test.

@@ -1,10 +1,10 @@
 //! Mounts on top of the root, and what a run leaves of them in the upper directory.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 
-use gantry_sandbox::{Exit, Mount, MountKind, Tree};
+use gantry_sandbox::{Exit, Mount, MountKind, Tree, User};
 
 use crate::fixture::{Fixture, bind, file, run};
 
@@ -85,18 +85,17 @@ fn root_kinds_of_mounts() {
          && stat -c '%a %u %g' /token; touch /token && echo writable; stat -c %a /scratch",
     );
     spec.mounts = vec![
-        // Given in the wrong order: the outer one comes first all the same.
-        mount("/ctx/tmp/deep", MountKind::Tmpfs { size: Some(4096), mode: 0o700 }),
         mount("/ctx", selected("")),
+        mount("/ctx/tmp/deep", MountKind::Tmpfs { size: Some(4096), readonly: false }),
         mount("/layers", layers("")),
         mount("/sub", layers("/sub")),
         mount("/sel", selected("link")),
         mount("/file", selected("file")),
-        mount("/scratch", MountKind::Tmpfs { size: None, mode: 0o1770 }),
+        mount("/scratch", MountKind::Tmpfs { size: None, readonly: false }),
         file("/token", "t"),
     ];
     let done = run(&spec).unwrap();
-    assert_eq!(done.stdout, "onetwoonefilero\n440 7 8\n1770\n", "{done:?}");
+    assert_eq!(done.stdout, "onetwoonefilero\n440 7 8\n1777\n", "{done:?}");
     assert!(fixture.path("ctx/dir/made").exists());
     assert!(fixture.path("ctx/new").exists());
     assert!(fixture.path("ctx/tmp/deep").is_dir(), "a mount point inside a writable bind mount stays there");
@@ -104,11 +103,81 @@ fn root_kinds_of_mounts() {
 }
 
 #[test]
+fn root_a_tmpfs_looks_like_what_it_covers() {
+    let fixture = Fixture::new();
+    fs::set_permissions(fixture.path("base/tmp"), fs::Permissions::from_mode(0o2705)).unwrap();
+    let tmpfs =
+        |dest: &str, readonly| Mount { dest: dest.into(), kind: MountKind::Tmpfs { size: None, readonly } };
+    let mut spec = fixture.shell(
+        "stat -c %a /tmp /new /new/er /tmp/in; touch /new/x || echo ro; touch /new/er/x && ls /dev/null /dev/pts/ptmx",
+    );
+    spec.mounts = vec![
+        tmpfs("/dev", false),
+        tmpfs("/new", true),
+        tmpfs("/new/er", false),
+        tmpfs("/tmp", false),
+        tmpfs("/tmp/in", false),
+    ];
+    let done = run(&spec).unwrap();
+    assert_eq!(done.stdout, "2705\n1777\n1777\n1777\nro\n/dev/null\n/dev/pts/ptmx\n", "{done:?}");
+    assert_eq!(fixture.written(), [""; 0]);
+}
+
+#[test]
+fn root_what_is_inside_proc_stays() {
+    let fixture = Fixture::new();
+    symlink("/proc/sys", fixture.path("base/link")).unwrap();
+    for dest in ["/proc", "/proc/self/attr", "/proc/sys", "/link"] {
+        let mut spec = fixture.shell("true");
+        spec.mounts = vec![file(dest, "")];
+        let error = run(&spec).unwrap_err().to_string();
+        assert!(error.contains("inside /proc"), "{dest}: {error}");
+    }
+    let mut spec = fixture.shell("cat /proc/uptime");
+    spec.mounts = vec![file("/proc/uptime", "for ever\n")];
+    assert_eq!(run(&spec).unwrap().stdout, "for ever\n");
+}
+
+#[test]
+fn root_mount_points_that_were_touched_go_if_they_are_empty() {
+    for (script, expected) in [
+        ("chmod 700 /a /a/b; touch /a/x; rm /a/x", vec![]),
+        ("touch /a/x; chmod 700 /a/b", vec!["a", "a/x"]),
+        ("touch /etc/d/x", vec!["etc", "etc/d", "etc/d/x"]),
+        ("chmod 700 /etc/d", vec!["etc", "etc/d"]),
+    ] {
+        let fixture = Fixture::new();
+        fs::create_dir(fixture.path("base/etc/d")).unwrap();
+        let mut spec = fixture.shell(script);
+        spec.mounts = vec![file("/a/b/c/token", ""), file("/etc/d/token", ""), file("/etc/d/e/token", "")];
+        assert_eq!(run(&spec).unwrap().exit, Exit::Code(0), "{script}");
+        gantry_sandbox::remove_stubs(&spec.root).unwrap();
+        assert_eq!(fixture.written(), expected, "{script}");
+    }
+}
+
+#[test]
+fn root_a_missing_working_directory_is_made() {
+    let fixture = Fixture::new();
+    symlink("/real", fixture.path("base/link")).unwrap();
+    let mut spec = fixture.shell("pwd; stat -c '%a %u %g' .");
+    spec.process.user = User { uid: 5, gid: 6, groups: vec![6] };
+    spec.process.cwd = "/link/deep/er".into();
+    assert_eq!(run(&spec).unwrap().stdout, "/real/deep/er\n755 5 6\n");
+    assert_eq!(fixture.written(), ["real", "real/deep", "real/deep/er"]);
+    // Hidden by a mount, it is made there, and root's.
+    spec.mounts =
+        vec![Mount { dest: "/real".into(), kind: MountKind::Tmpfs { size: None, readonly: false } }];
+    assert_eq!(run(&spec).unwrap().stdout, "/real/deep/er\n755 0 0\n");
+}
+
+#[test]
 fn root_a_read_only_root_takes_no_writes() {
     let fixture = Fixture::new();
     let mut spec = fixture.shell("touch /x || touch /tmp/x || touch /data/x");
     spec.readonly_root = true;
-    spec.mounts = vec![Mount { dest: "/data".into(), kind: MountKind::Tmpfs { size: None, mode: 0o755 } }];
+    spec.mounts =
+        vec![Mount { dest: "/data".into(), kind: MountKind::Tmpfs { size: None, readonly: false } }];
     let done = run(&spec).unwrap();
     assert_eq!(done.exit, Exit::Code(0), "{done:?}");
     assert_eq!(done.stderr.matches("Read-only file system").count(), 2, "{done:?}");

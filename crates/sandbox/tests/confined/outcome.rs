@@ -59,7 +59,19 @@ fn root_errors_say_what_is_wrong() {
     ] {
         assert_eq!(run(&fixture.spec(&args)).unwrap_err(), expected, "{args:?}");
     }
-    for cwd in ["/missing", "/etc/passwd", "/proc/self/fd/1", "/proc/self/fd/3"] {
+    fs::create_dir(fixture.path("base/here")).unwrap();
+    program("../here/true", b"#!/bin/sh\n", 0o755);
+    for path in [".:/bin", "../here:/bin"] {
+        let mut spec = fixture.spec(&["true"]);
+        spec.process.cwd = "/here".into();
+        spec.process.env = vec![format!("PATH={path}")];
+        let expected = Error::ProgramNotFound { program: text("true"), path: text(path) };
+        assert_eq!(run(&spec).unwrap_err(), expected);
+        spec.process.cwd = "/etc/dir".into();
+        fs::create_dir_all(fixture.path("base/etc/dir")).unwrap();
+        assert_eq!(run(&spec).unwrap().exit, Exit::Code(0), "{path} has nothing there");
+    }
+    for cwd in ["/etc/passwd", "/proc/self/fd/1", "/proc/self/fd/3"] {
         let mut spec = fixture.spec(&["true"]);
         spec.process.cwd = cwd.into();
         assert_eq!(run(&spec).unwrap_err(), Error::MissingCwd(cwd.into()));
