@@ -1,6 +1,6 @@
 //! Publishing: blobs, then manifests by digest, then indexes by digest; then all of it read back; then tags.
 //!
-//! A tag is a promise, so [`tag`] is the one function that writes one, and it takes a [`Proof`]: a value that only
+//! A tag is a promise, so [`tag`] is the one function that writes one, and it takes a [`WholeImage`]: a value that only
 //! reading back can make. Everything before it is named by digest and harmless: a publish that dies half-way leaves
 //! unreferenced content and no changed tag. All there is to publish is in the local store or comes from where the journal
 //! says, so it can be repeated without a build; see `journal`.
@@ -34,7 +34,7 @@ use crate::events::{Event, Events, Step};
 use crate::gantry::Gantry;
 use journal::Entry;
 use policy::{Gate, Verdict};
-use proof::Proof;
+use proof::WholeImage;
 use upload::Uploader;
 
 /// How long the answer to a tag that is being written is awaited after the command was stopped: whoever stops a command
@@ -68,7 +68,7 @@ pub(crate) struct Publisher<'a> {
 /// A publication that is in a repository, and the names that it is to have there.
 struct Proven<'a> {
     publication: &'a Publication,
-    proof: Proof,
+    proof: WholeImage,
     names: Vec<&'a Reference>,
 }
 
@@ -161,7 +161,7 @@ impl Publisher<'_> {
         &self,
         uploader: &Uploader<'_>,
         publication: &Publication,
-    ) -> Result<Proof, Error> {
+    ) -> Result<WholeImage, Error> {
         let (repository, digest) = (uploader.repository.name(), publication.root.digest);
         let step = Step::begin(self.events, format!("[publish] {repository} {digest}"));
         let work = async {
@@ -300,7 +300,7 @@ pub(crate) fn by_repository(names: &[Reference]) -> Vec<Vec<&Reference>> {
 async fn tag(
     registry: &Registry,
     name: &Reference,
-    proof: &Proof,
+    proof: &WholeImage,
     precondition: Precondition,
 ) -> Result<(), Error> {
     let (media_type, root) = proof.root_in(name)?;

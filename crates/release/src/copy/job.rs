@@ -12,7 +12,7 @@ use super::request::Trust;
 use crate::error::{Class, Error};
 use crate::events::Step;
 use crate::image::source::{DEEPEST_NESTING, RawDocument, Source};
-use crate::image::target::{Proof, Target};
+use crate::image::target::{ReadBack, Target};
 
 /// Blobs of one manifest on their way at once. A registry's own limits are the client's business; this bounds buffers.
 const BLOBS_AT_ONCE: usize = 6;
@@ -107,7 +107,7 @@ impl Job<'_> {
         &self,
         root: &RawDocument,
         chosen: Option<&BTreeSet<Digest>>,
-    ) -> Result<Proof, Error> {
+    ) -> Result<ReadBack, Error> {
         let single = matches!(root.document, Document::Manifest(_)) && self.trust != Trust::Nothing;
         if single && self.target.has(&root.descriptor).await? {
             self.note_document(root);
@@ -232,7 +232,7 @@ impl Job<'_> {
     }
 
     /// Writes a document unless it is there, and reads it back.
-    pub(crate) async fn put(&self, document: &RawDocument) -> Result<Proof, Error> {
+    pub(crate) async fn put(&self, document: &RawDocument) -> Result<ReadBack, Error> {
         let descriptor = &document.descriptor;
         let missing = !self.target.has(descriptor).await?;
         if missing || self.trust == Trust::Nothing {

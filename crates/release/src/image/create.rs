@@ -366,7 +366,7 @@ async fn write(
     target: &Target,
     step: &Step<'_>,
     tally: &Tally,
-) -> Result<super::target::Proof, Error> {
+) -> Result<super::target::ReadBack, Error> {
     let trust = Trust::default();
     let job = |source| Job { source, target, trust, step, tally, placed: Mutex::default() };
     let root = &assembly.root;

@@ -1,6 +1,6 @@
 //! Where an image goes to: a repository or a layout, told in the same words.
 //!
-//! A tag is written for a [`Proof`] only, which reading back makes.
+//! A tag is written for a [`ReadBack`] only, which reading back makes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -46,7 +46,7 @@ impl Board {
 /// Says that a place has a document, complete with all that was to come with it: each was read back by digest after
 /// everything that it names was there.
 #[derive(Debug)]
-pub(crate) struct Proof {
+pub(crate) struct ReadBack {
     place: String,
     descriptor: Descriptor,
     bytes: Vec<u8>,
@@ -173,7 +173,7 @@ impl Target {
     }
 
     /// Reads a document back, of which everything else is there: its bytes, and not only that there are some.
-    pub(crate) async fn prove(&self, document: &Descriptor, bytes: &[u8]) -> Result<Proof, Error> {
+    pub(crate) async fn prove(&self, document: &Descriptor, bytes: &[u8]) -> Result<ReadBack, Error> {
         let place = self.location().name();
         let is_there = match self {
             Self::Registry { registry, name, .. } => match registry.manifest(name, &document.digest).await {
@@ -184,7 +184,7 @@ impl Target {
             Self::Layout { .. } => self.has(document).await?,
         };
         match is_there {
-            true => Ok(Proof { place, descriptor: document.clone(), bytes: bytes.to_vec() }),
+            true => Ok(ReadBack { place, descriptor: document.clone(), bytes: bytes.to_vec() }),
             false => {
                 let message = format!("{place} does not have {} after it was written", document.digest);
                 Err(Error::new(Class::Verification, message))
@@ -193,7 +193,7 @@ impl Target {
     }
 
     /// Points the location's tag at what was proven to be there.
-    pub(crate) async fn tag(&self, proof: &Proof) -> Result<(), Error> {
+    pub(crate) async fn tag(&self, proof: &ReadBack) -> Result<(), Error> {
         let location = self.location();
         if location.name() != proof.place {
             let message = format!("{location} was not proven: the proof is for {}", proof.place);

@@ -18,14 +18,14 @@ const READS_AT_ONCE: usize = 8;
 /// was read back and is what was pushed; its other blobs, which the registry hashed when it took them, are there with
 /// their sizes. Only [`prove`] makes one.
 #[derive(Debug)]
-pub(crate) struct Proof {
+pub(crate) struct WholeImage {
     repository: String,
     media_type: String,
     root: Vec<u8>,
     referrers: BTreeMap<Digest, Vec<Descriptor>>,
 }
 
-impl Proof {
+impl WholeImage {
     /// What was proven and has a subject, as the subjects' lists name it.
     pub(crate) fn referrers(&self) -> &BTreeMap<Digest, Vec<Descriptor>> {
         &self.referrers
@@ -45,7 +45,7 @@ pub(crate) async fn prove(
     uploader: &Uploader<'_>,
     publication: &Publication,
     contents: &Contents,
-) -> Result<Proof, Error> {
+) -> Result<WholeImage, Error> {
     let repository = uploader.repository;
     let platforms = all(contents.images.iter().map(|image| platform_of(uploader, image))).await?;
     if !same_platforms(&platforms, &publication.platforms) {
@@ -77,7 +77,7 @@ pub(crate) async fn prove(
     let configs = contents.configs.iter().filter(|config| !was_read(config));
     let others = contents.layers.iter().chain(configs).filter(|blob| blob.urls.is_empty());
     all(others.map(|blob| look_for_blob(uploader, blob))).await?;
-    Ok(Proof {
+    Ok(WholeImage {
         repository: repository.name(),
         media_type: publication.root.media_type.clone(),
         root,
