@@ -382,6 +382,17 @@ async fn disguises_do_not_help() {
             .contains(&"documents: # is marked as an attestation, but listed for linux/amd64".to_owned());
         assert_eq!(said, tag == "marked", "{failures:?}");
     }
+    let mut artifact = lying.manifest.clone();
+    artifact.config.media_type = "application/x".to_owned();
+    let bytes = serde_json::to_vec(&artifact).unwrap();
+    registry.put_manifest("app", None, media_type::MANIFEST, &bytes);
+    let entry = Descriptor::of(media_type::MANIFEST, &bytes).with_platform("linux/arm64".parse().unwrap());
+    let real = image("linux/amd64", "amd64");
+    real.push(&registry, "app", None);
+    index_of("artifact", vec![entry, real.descriptor()]);
+    let subject = registry.reference("app:artifact").to_string();
+    let failures = world.failures(&subject, &BOTH, Depth::Programs).await;
+    assert_eq!(failures, ["config: it is listed for linux/arm64, and it is no image but application/x"]);
     index_of("empty", Vec::new());
     let subject = registry.reference("app:empty").to_string();
     assert_eq!(world.failures(&subject, &[], Depth::Programs).await, ["platforms: there is no image"]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use gantry_layer::{FileTree, LayerIndex};
-use gantry_oci::{Descriptor, Digest, ImageConfig, Platform};
+use gantry_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform};
 
 use super::Depth;
 use super::blobs;
@@ -103,8 +103,7 @@ impl Examination<'_> {
             programs: None,
         };
         if !listed.has_image_config() {
-            let detail = format!("it is no image but {}", listed.manifest.config.media_type);
-            report.checks.push(Check::skip(CheckName::Config, detail));
+            report.checks.push(check_foreign_config(report.platform.as_ref(), &listed.manifest));
             return Ok(Known { listed, config: None, report });
         }
         let config = match self.content.blob(&listed.manifest.config).await {
@@ -209,6 +208,16 @@ impl Examination<'_> {
         checks.extend(judgement.checks);
         image.report.programs = Some(judgement.counts);
         Ok(())
+    }
+}
+
+/// The check of a config that is no image's. A runtime takes whatever is listed for its platform, and can only fail with
+/// it; what is listed for none, nobody takes for an image.
+fn check_foreign_config(listed: Option<&Platform>, manifest: &Manifest) -> Check {
+    let detail = format!("it is no image but {}", manifest.config.media_type);
+    match listed {
+        Some(listed) => Check::fail(CheckName::Config, format!("it is listed for {listed}, and {detail}")),
+        None => Check::skip(CheckName::Config, detail),
     }
 }
 
