@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +13,8 @@ use gantry_engine::{Compression, Engine, EngineError, Fault, Job, LayerChain, So
 use gantry_llb::pb::file_action::Action;
 use gantry_llb::{Builder, Definition, Edge, Outcome, Progress, ProgressEvent, pb};
 use gantry_oci::{
-    BoxFuture, Descriptor, Digest, ImageError, ImageErrorKind, ImagePort, Platform, Reference, ResolvedImage,
+    BlobSink, BoxFuture, Descriptor, Digest, ImageError, ImageErrorKind, ImagePort, Platform, Reference,
+    ResolvedImage,
 };
 use gantry_sandbox::Sandbox;
 use gantry_store::Store;
@@ -51,7 +51,7 @@ impl ImagePort for Images {
         &'a self,
         reference: &'a Reference,
         blob: &'a Descriptor,
-        sink: &'a mut (dyn Write + Send),
+        sink: &'a mut dyn BlobSink,
     ) -> BoxFuture<'a, Result<(), ImageError>> {
         Box::pin(async move {
             let image = &self.images[reference.repository()];

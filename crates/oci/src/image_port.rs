@@ -4,10 +4,9 @@
 //! into a sink of the caller's.
 
 use std::future::Future;
-use std::io::Write;
 use std::pin::Pin;
 
-use crate::{Descriptor, Digest, Platform, Reference};
+use crate::{BlobSink, Descriptor, Digest, Platform, Reference};
 
 /// A boxed future, so that the ports can be trait objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -83,12 +82,12 @@ pub trait ImagePort: Send + Sync {
 
     /// Writes a blob's bytes, verified against digest and size, into `sink`.
     ///
-    /// On success the sink has received exactly the blob. On failure it may have received a part of it, or bytes that
+    /// On success the sink has received exactly the blob since it last started again. On failure it may have received a part of it, or bytes that
     /// turned out to be wrong: the caller discards them.
     fn fetch<'a>(
         &'a self,
         reference: &'a Reference,
         blob: &'a Descriptor,
-        sink: &'a mut (dyn Write + Send),
+        sink: &'a mut dyn BlobSink,
     ) -> BoxFuture<'a, Result<(), ImageError>>;
 }

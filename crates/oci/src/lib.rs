@@ -14,7 +14,7 @@ pub mod media_type;
 mod platform;
 mod reference;
 
-pub use blob::{BlobSource, BytesSource};
+pub use blob::{BlobSink, BlobSource, BytesSource, WrongCopy};
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
 pub use descriptor::Descriptor;
 pub use digest::{Digest, DigestError, Hasher};

@@ -3,12 +3,11 @@
 mod hashing;
 mod pieces;
 
-use std::io::Write;
-
-use gantry_oci::{Descriptor, Digest, Reference};
+use gantry_oci::{BlobSink, Descriptor, Digest, Reference};
 use hyper::header::CONTENT_LENGTH;
 use hyper::{Method, StatusCode};
 
+use crate::endpoint::Endpoint;
 use crate::error::During;
 use crate::http::{Access, Request};
 use crate::{Fault, Registry, RegistryError};
@@ -25,14 +24,15 @@ pub struct BlobHead {
 impl Registry {
     /// Writes a blob into `sink`, verified against digest and size.
     ///
-    /// A lost connection is taken up where it broke off. The sink is written from the caller's task, in pieces of some
-    /// kilobytes; it should not block for long. On failure it may hold a part of the blob, or bytes that turned out
+    /// A lost connection is taken up where it broke off. Where a mirror's bytes have another digest, the sink starts again
+    /// with those of the next mirror or of the registry. It is written from the caller's task, in pieces of some
+    /// kilobytes, and should not block for long. On failure it may hold a part of the blob, or bytes that turned out
     /// to be wrong.
     pub async fn fetch_blob(
         &self,
         reference: &Reference,
         blob: &Descriptor,
-        sink: &mut (dyn Write + Send),
+        sink: &mut dyn BlobSink,
     ) -> Result<(), RegistryError> {
         self.download(reference, blob, sink)
             .await
@@ -80,18 +80,52 @@ impl Registry {
         &self,
         reference: &Reference,
         blob: &Descriptor,
-        sink: &mut (dyn Write + Send),
+        sink: &mut dyn BlobSink,
     ) -> Result<(), Fault> {
-        let mut pieces = Pieces::new(self, reference, blob, 0, Slot::Taken)?;
-        let mut hashing = Hashing::of(blob.size);
-        while let Some(piece) = pieces.next().await? {
-            hashing.update(piece.clone()).await;
-            sink.write_all(&piece).map_err(Fault::Sink)?;
+        let mut suspects = Suspects::default();
+        loop {
+            let mut pieces = Pieces::new(self, reference, blob, 0, Slot::Taken)?;
+            let fault = match receive(&mut pieces, blob, sink).await {
+                Err(fault @ Fault::Corrupt(_)) => fault,
+                result => return result,
+            };
+            if !suspects.add(self, pieces.mirrors(), &fault) || sink.start_again().is_err() {
+                return Err(fault);
+            }
         }
-        match hashing.finish().await {
-            digest if digest == blob.digest => Ok(()),
-            digest => Err(Fault::Corrupt(format!("the content has digest {digest}"))),
+    }
+}
+
+/// Writes all pieces, which have to be the blob.
+async fn receive(pieces: &mut Pieces<'_>, blob: &Descriptor, sink: &mut dyn BlobSink) -> Result<(), Fault> {
+    let mut hashing = Hashing::of(blob.size);
+    while let Some(piece) = pieces.next().await? {
+        hashing.update(piece.clone()).await;
+        sink.write_all(&piece).map_err(Fault::Sink)?;
+    }
+    match hashing.finish().await {
+        digest if digest == blob.digest => Ok(()),
+        digest => Err(Fault::Corrupt(format!("the content has digest {digest}"))),
+    }
+}
+
+/// The mirrors that may have sent wrong bytes of one blob.
+#[derive(Debug, Default)]
+pub(crate) struct Suspects(Vec<Endpoint>);
+
+impl Suspects {
+    /// Leaves those mirrors alone. False if they were no better before, or if there are none: then the registry itself
+    /// has the wrong bytes.
+    pub(crate) fn add(&mut self, registry: &Registry, mirrors: &[Endpoint], fault: &Fault) -> bool {
+        let is_known = |mirror: &Endpoint| self.0.iter().any(|known| known.base() == mirror.base());
+        if mirrors.is_empty() || mirrors.iter().any(is_known) {
+            return false;
         }
+        for mirror in mirrors {
+            registry.distrust(Some(mirror), fault);
+        }
+        self.0.extend_from_slice(mirrors);
+        true
     }
 }
 

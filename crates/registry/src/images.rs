@@ -4,12 +4,11 @@
 //! index even if the tag moves meanwhile.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use gantry_oci::{
-    BoxFuture, Descriptor, Digest, Document, ImageConfig, ImageError, ImagePort, Index, Manifest, Platform,
-    Reference, ResolvedImage, media_type,
+    BlobSink, BoxFuture, Descriptor, Digest, Document, ImageConfig, ImageError, ImagePort, Index, Manifest,
+    Platform, Reference, ResolvedImage, media_type,
 };
 use tokio::sync::OnceCell;
 
@@ -273,7 +272,7 @@ impl ImagePort for Registry {
         &'a self,
         reference: &'a Reference,
         blob: &'a Descriptor,
-        sink: &'a mut (dyn Write + Send),
+        sink: &'a mut dyn BlobSink,
     ) -> BoxFuture<'a, Result<(), ImageError>> {
         Box::pin(async move { Ok(self.fetch_blob(reference, blob, sink).await?) })
     }

@@ -8,11 +8,12 @@ use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, Bytes};
-use gantry_oci::{BlobSource, Descriptor, Digest, Hasher, Reference};
+use gantry_oci::{BlobSource, Descriptor, Digest, Hasher, Reference, WrongCopy};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::download::{Pieces, Slot};
+use crate::download::{Pieces, Slot, Suspects};
+use crate::endpoint::Endpoint;
 use crate::error::During;
 use crate::{Fault, Registry, RegistryError};
 
@@ -36,6 +37,10 @@ pub struct RemoteBlob {
 struct Hashed {
     hasher: Hasher,
     length: u64,
+    /// The mirrors that sent something of it.
+    mirrors: Vec<Endpoint>,
+    /// Those of them that sent it when it turned out to be wrong.
+    suspects: Suspects,
 }
 
 impl RemoteBlob {
@@ -94,6 +99,7 @@ impl BlobSource for RemoteBlob {
             position: offset,
             size: self.blob.size,
             digest: self.blob.digest,
+            registry: self.registry.clone(),
             hashed: Arc::clone(&self.hashed),
         }))
     }
@@ -105,7 +111,13 @@ impl RemoteBlob {
         // The upload has a slot already. If this waited for another, uploads could hold all slots and wait for bytes.
         let slot = Slot::NotTaken;
         let mut pieces = Pieces::new(&self.registry, &self.repository, &self.blob, position, slot)?;
+        let mut known = 0;
         while let Some(piece) = pieces.next().await? {
+            if pieces.mirrors().len() > known {
+                let mut hashed = self.hashed.lock().expect("nothing panics while it hashes");
+                hashed.mirrors.extend_from_slice(&pieces.mirrors()[known..]);
+                known = pieces.mirrors().len();
+            }
             if sink.send(Ok(piece)).await.is_err() {
                 break;
             }
@@ -131,6 +143,7 @@ struct Reader {
     position: u64,
     size: u64,
     digest: Digest,
+    registry: Registry,
     hashed: Arc<Mutex<Hashed>>,
 }
 
@@ -169,11 +182,15 @@ impl Reader {
         match hashed.hasher.clone().finish() {
             found if found == self.digest => Ok(()),
             found => {
-                // Another opening may be given the right bytes.
-                *hashed = Hashed::default();
                 let message =
                     format!("the source sent content with digest {found} instead of {}", self.digest);
-                Err(io::Error::new(io::ErrorKind::InvalidData, message))
+                (hashed.hasher, hashed.length) = (Hasher::new(), 0);
+                let mirrors = std::mem::take(&mut hashed.mirrors);
+                let fault = Fault::Corrupt(message.clone());
+                match hashed.suspects.add(&self.registry, &mirrors, &fault) {
+                    true => Err(WrongCopy(message).into()),
+                    false => Err(io::Error::new(io::ErrorKind::InvalidData, message)),
+                }
             }
         }
     }

@@ -20,23 +20,26 @@ use crate::{Event, Fault, Registry};
 
 /// How long an endpoint that could not be reached is not asked again.
 const REST: Duration = Duration::from_secs(60);
+/// How long a mirror that had wrong bytes is not asked again: longer than most commands live, since such a disk or cache
+/// does not become well by itself, and a blob may be on its way for long.
+const REST_OF_THE_WRONG: Duration = Duration::from_secs(60 * 60);
 /// How long a registry may take to say what a tag points at where a mirror can say it, too. Networks that let only the
 /// mirror through drop everything else without a word.
 const PATIENCE_WITH_UPSTREAM: Duration = Duration::from_secs(10);
 
-/// Endpoints that could not be reached of late, by name and address.
+/// Until when endpoints are not asked that were of no use of late, by address.
 #[derive(Default)]
 pub(crate) struct Health(Mutex<HashMap<String, Instant>>);
 
 impl Health {
     fn is_resting(&self, endpoint: &Endpoint) -> bool {
         let down = self.0.lock().expect("nothing panics while it holds the times");
-        down.get(endpoint.base().as_str()).is_some_and(|since| since.elapsed() < REST)
+        down.get(endpoint.base().as_str()).is_some_and(|until| Instant::now() < *until)
     }
 
-    fn rest(&self, endpoint: &Endpoint) {
+    fn rest(&self, endpoint: &Endpoint, duration: Duration) {
         let mut down = self.0.lock().expect("nothing panics while it holds the times");
-        down.insert(endpoint.base().to_string(), Instant::now());
+        down.insert(endpoint.base().to_string(), Instant::now() + duration);
     }
 }
 
@@ -108,7 +111,7 @@ impl Registry {
                 },
                 Err(fault) => {
                     if is_lost(&fault) {
-                        self.health().rest(&mirror.endpoint);
+                        self.health().rest(&mirror.endpoint, REST);
                     }
                     self.skip(&mirror.endpoint, fault.to_string());
                 }
@@ -158,13 +161,13 @@ impl Registry {
                     Ok(Ok(response)) => response.into_fault().await.to_string(),
                     Ok(Err(fault)) if is_lost(&fault) || is_denied(&fault) => {
                         if is_lost(&fault) {
-                            self.health().rest(upstream);
+                            self.health().rest(upstream, REST);
                         }
                         fault.to_string()
                     }
                     Ok(Err(fault)) => return Err(fault),
                     Err(_) => {
-                        self.health().rest(upstream);
+                        self.health().rest(upstream, REST);
                         format!("no answer within {} s", PATIENCE_WITH_UPSTREAM.as_secs())
                     }
                 }
@@ -190,7 +193,8 @@ impl Registry {
     /// Notes that a mirror's answer turned out to be wrong or incomplete. `true` if another endpoint can be asked.
     pub(crate) fn distrust(&self, mirror: Option<&Endpoint>, fault: &Fault) -> bool {
         let Some(mirror) = mirror else { return false };
-        self.health().rest(mirror);
+        let is_wrong = matches!(fault, Fault::Corrupt(_));
+        self.health().rest(mirror, if is_wrong { REST_OF_THE_WRONG } else { REST });
         self.skip(mirror, fault.to_string());
         true
     }

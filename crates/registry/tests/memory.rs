@@ -6,7 +6,7 @@
 
 use std::io::{self, Read, Write};
 
-use gantry_oci::{BlobSource, Descriptor, Digest, Hasher};
+use gantry_oci::{BlobSink, BlobSource, Descriptor, Digest, Hasher};
 use gantry_registry::{Registry, RegistryConfig};
 use gantry_testkit::DockerRegistry;
 
@@ -51,6 +51,13 @@ impl Write for Counter {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl BlobSink for Counter {
+    fn start_again(&mut self) -> io::Result<()> {
+        self.0 = 0;
         Ok(())
     }
 }

@@ -1,10 +1,10 @@
 //! Images in an OCI layout of the user's, as bases: `--build-context name=oci-layout://path`.
 
-use std::io::{self, Write};
+use std::io;
 
 use gantry_oci::{
-    BlobSource, BoxFuture, Descriptor, Digest, Document, Hasher, ImageConfig, ImageError, ImageErrorKind,
-    ImagePort, Manifest, Platform, Reference, ResolvedImage,
+    BlobSink, BlobSource, BoxFuture, Descriptor, Digest, Document, Hasher, ImageConfig, ImageError,
+    ImageErrorKind, ImagePort, Manifest, Platform, Reference, ResolvedImage,
 };
 
 use crate::error::{Class, Error};
@@ -76,7 +76,7 @@ impl LayoutImages {
         }))
     }
 
-    fn copy(&self, blob: &Descriptor, sink: &mut (dyn Write + Send)) -> Result<(), ImageError> {
+    fn copy(&self, blob: &Descriptor, sink: &mut dyn BlobSink) -> Result<(), ImageError> {
         let source = self.layout.blob(blob).map_err(of_layout)?;
         let failed = |error: &io::Error| of_layout(Error::io("read", &self.place.path, error));
         let mut file = source.open(0).map_err(|error| failed(&error))?;
@@ -148,7 +148,7 @@ impl ImagePort for LayoutImages {
         &'a self,
         _reference: &'a Reference,
         blob: &'a Descriptor,
-        sink: &'a mut (dyn Write + Send),
+        sink: &'a mut dyn BlobSink,
     ) -> BoxFuture<'a, Result<(), ImageError>> {
         Box::pin(async move { tokio::task::block_in_place(|| self.copy(blob, sink)) })
     }

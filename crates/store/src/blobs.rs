@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use gantry_oci::{BlobSource, Digest, Hasher};
+use gantry_oci::{BlobSink, BlobSource, Digest, Hasher};
 
 use crate::error::At;
 use crate::{Store, StoreError};
@@ -110,6 +110,15 @@ impl Write for BlobWriter<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
+    }
+}
+
+impl BlobSink for BlobWriter<'_> {
+    fn start_again(&mut self) -> io::Result<()> {
+        self.writer.seek(SeekFrom::Start(0))?;
+        self.writer.get_ref().set_len(0)?;
+        (self.hasher, self.size) = (Hasher::new(), 0);
+        Ok(())
     }
 }
 

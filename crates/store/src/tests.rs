@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gantry_oci::{BlobSource, Descriptor, Digest};
+use gantry_oci::{BlobSink, BlobSource, Descriptor, Digest};
 
 use crate::{FileIdentity, LayerBlob, LayerId, Store, StoreError};
 
@@ -34,6 +34,14 @@ fn a_blob_is_whole_or_absent() {
     let error = writer.commit_expected(digest, 7).unwrap_err();
     assert!(matches!(error, StoreError::Mismatch { size: 5, .. }), "{error}");
     assert_eq!(names(&store, "blobs/sha256"), [digest.hex()]);
+
+    let mut writer = store.blob_writer().unwrap();
+    writer.write_all(b"much longer and wrong").unwrap();
+    writer.flush().unwrap();
+    BlobSink::start_again(&mut writer).unwrap();
+    writer.write_all(b"right").unwrap();
+    writer.commit_expected(Digest::of("right"), 5).unwrap();
+    assert_eq!(store.read_blob(&Digest::of("right")).unwrap(), b"right");
 
     let source = store.blob_source(&digest).unwrap();
     let mut rest = String::new();

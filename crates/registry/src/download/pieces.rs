@@ -27,6 +27,8 @@ pub(crate) struct Pieces<'a> {
     ranges: Ranges,
     budget: Budget<'a>,
     answer: Option<Answer>,
+    /// Those who sent something of what was given out.
+    mirrors: Vec<Endpoint>,
 }
 
 /// Whether the requests count among those that a registry gets at a time.
@@ -71,7 +73,13 @@ impl<'a> Pieces<'a> {
             ranges: Ranges::Believed,
             budget: registry.budget(),
             answer: None,
+            mirrors: Vec::new(),
         })
+    }
+
+    /// The mirrors that sent something of what was given out.
+    pub(crate) fn mirrors(&self) -> &[Endpoint] {
+        &self.mirrors
     }
 
     /// The next piece; `None` at the blob's end. Never gives out more bytes than were promised; whether they have the
@@ -168,6 +176,9 @@ impl<'a> Pieces<'a> {
             chunk.advance(skipped);
             if chunk.len() as u64 > size - self.position {
                 return Err(Fault::Corrupt(format!("the registry sent more than the {size} bytes promised")));
+            }
+            if self.position == answer.start {
+                self.mirrors.extend(answer.response.mirror.clone());
             }
             self.position += chunk.len() as u64;
             if !chunk.is_empty() {

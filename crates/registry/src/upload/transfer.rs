@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, StatusCode};
 
+use gantry_oci::WrongCopy;
+
 use super::Target;
 use super::habits::{Form, Part, is_whole_only};
 use super::session::Session;
@@ -77,6 +79,8 @@ enum Remedy {
     Wait(Option<Duration>),
     /// The session is gone.
     OpenAgain,
+    /// What was sent is not the blob.
+    StartAgain,
     /// The registry rejected a part that it had asked for itself.
     Doubt,
     /// The request was too large.
@@ -153,7 +157,11 @@ impl<'a> Transfer<'a> {
         let may_be_stored = matches!(part, Part::Rest(_)) && (length == 0 || meter.is_full());
         let fail = |fault, remedy| Failure { fault, remedy, length, may_be_stored };
         let response = result.map_err(|fault| {
-            let remedy = if is_worth_retrying(&fault) { Remedy::Wait(None) } else { Remedy::None };
+            let remedy = match &fault {
+                Fault::Source(error) if WrongCopy::is(error) => Remedy::StartAgain,
+                fault if is_worth_retrying(fault) => Remedy::Wait(None),
+                _ => Remedy::None,
+            };
             fail(fault, remedy)
         })?;
         if !response.status.is_success() {
@@ -253,7 +261,7 @@ impl<'a> Transfer<'a> {
     /// Changes the ways of this upload as a remedy wants it. False if there is no remedy.
     fn apply(&mut self, remedy: Remedy, length: u64) -> bool {
         match remedy {
-            Remedy::GoOn | Remedy::Wait(_) => return true,
+            Remedy::GoOn | Remedy::Wait(_) | Remedy::StartAgain => return true,
             Remedy::None => return false,
             Remedy::OpenAgain => self.sessions = Sessions::Lost,
             Remedy::Doubt if self.offsets == Offsets::Believed => self.offsets = Offsets::Doubted,

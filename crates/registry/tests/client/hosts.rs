@@ -8,7 +8,7 @@ use gantry_oci::{BlobSource, BytesSource, Descriptor, Digest, ImagePort, Referen
 use gantry_registry::{
     Connection, Credential, CredentialError, CredentialSource, CredentialSources, Credentials, Fault,
     HostPattern, HostRule, HostSettings, Hosts, KeyPair, Location, MachineFiles, Mirror, Origin, PlainHttp,
-    Proxies, Registry, RegistryConfig, RetryPolicy, Rights, Secret,
+    Proxies, Registry, RegistryConfig, RemoteBlob, RetryPolicy, Rights, Secret,
 };
 use gantry_testkit::{
     Access, Certificate, Entry, FakeRegistry, Fault as Spoilt, ImageBuilder, ImageTarget, TestCa, TlsFront,
@@ -306,6 +306,51 @@ async fn a_mirror_that_lies_is_not_believed() {
     let resolved = client.resolve(&reference.pinned(digest)).await.unwrap();
     assert_eq!(resolved.digest, digest);
     assert_eq!(upstream.logged("GET", "/manifests/").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_with_wrong_bytes_under_a_digest_is_passed_over() {
+    // One that is hashed here, and one that is hashed on a thread.
+    for size in [1000, 3_000_000] {
+        let (right, wrong) = (vec![b'r'; size], vec![b'w'; size]);
+        let blob = Descriptor::of("x", &right);
+        let mirrors = [FakeRegistry::start(), FakeRegistry::start()];
+        for mirror in &mirrors {
+            mirror.put_blob("hub/app", &right);
+            let wrong = wrong.clone();
+            mirror.on_request(move |_| Some(Spoilt::Body(wrong.clone())));
+        }
+        let upstream = FakeRegistry::start();
+        upstream.put_blob("app", &right);
+        let hubs = || mirrors.iter().map(|mirror| mirror_of(&mirror.host(), "/hub", Rights::READ)).collect();
+        let from = upstream.reference("app");
+        let asked = || mirrors.iter().map(|mirror| mirror.log().len()).collect::<Vec<_>>();
+
+        let pulling = client(vec![mirrored(&upstream.host(), hubs())]);
+        let mut received = Vec::new();
+        pulling.fetch_blob(&from, &blob, &mut received).await.unwrap();
+        assert!(received == right, "{size}");
+        assert_eq!(asked(), [1, 1]);
+        pulling.fetch_blob(&from, &blob, &mut std::io::sink()).await.unwrap();
+        assert_eq!(asked(), [1, 1], "they are left alone");
+
+        let (copying, to) = (client(vec![mirrored(&upstream.host(), hubs())]), FakeRegistry::start());
+        let source = RemoteBlob::new(&copying, &from, &blob);
+        copying.push_blob(&to.reference("copy"), &source, None).await.unwrap();
+        assert!(to.blob("copy", &blob.digest).is_some());
+        assert_eq!(asked(), [2, 2], "each was believed once");
+
+        // Where nobody has the right bytes, the registry is what is at fault.
+        let lies = wrong.clone();
+        upstream.on_request(move |_| Some(Spoilt::Body(lies.clone())));
+        let trusting = client(vec![mirrored(&upstream.host(), hubs())]);
+        let error = trusting.fetch_blob(&from, &blob, &mut received).await.unwrap_err();
+        assert!(matches!(error.fault, Fault::Corrupt(_)), "{error}");
+        let source = RemoteBlob::new(&trusting, &from, &blob);
+        let error = trusting.push_blob(&to.reference("other"), &source, None).await.unwrap_err();
+        assert!(error.to_string().contains("instead of"), "{error}");
+        assert!(to.blob("other", &blob.digest).is_none());
+    }
 }
 
 #[tokio::test]

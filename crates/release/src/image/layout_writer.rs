@@ -9,7 +9,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use gantry_oci::{BlobSource, BytesSource, Descriptor, Digest, Hasher, Index};
+use gantry_oci::{BlobSource, BytesSource, Descriptor, Digest, Hasher, Index, WrongCopy};
 use gantry_registry::Uploaded;
 use gantry_store::OCI_LAYOUT;
 use tempfile::{NamedTempFile, TempDir};
@@ -92,12 +92,15 @@ impl LayoutWriter {
     fn write(&self, source: &dyn BlobSource, cancel: &CancellationToken) -> Result<Uploaded, Error> {
         let digest = source.digest();
         let target = self.blob(&digest);
-        let mut part = part_of(&target)?;
-        let found =
-            copy(source, part.as_file_mut(), cancel).map_err(|error| match cancel.is_cancelled() {
-                true => Error::new(Class::Cancelled, "stopped"),
-                false => of_source(&error, &target),
-            })?;
+        let (part, found) = loop {
+            let mut part = part_of(&target)?;
+            match copy(source, part.as_file_mut(), cancel) {
+                Ok(found) => break (part, found),
+                Err(_) if cancel.is_cancelled() => return Err(Error::new(Class::Cancelled, "stopped")),
+                Err(error) if WrongCopy::is(&error) => {}
+                Err(error) => return Err(of_source(&error, &target)),
+            }
+        };
         if found != digest {
             let message = format!("the source has content with digest {found} instead of {digest}");
             return Err(Error::new(Class::Verification, message));

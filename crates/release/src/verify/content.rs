@@ -3,9 +3,9 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use gantry_layer::{Limits, Scanned, scan_layer};
+use gantry_layer::{LayerError, Limits, Scanned, scan_layer};
 use gantry_oci::{Descriptor, Hasher, ImageErrorKind, Reference, media_type};
-use gantry_registry::{Registry, RegistryError};
+use gantry_registry::{Fault, Registry, RegistryError};
 use tokio::task::{JoinError, JoinSet};
 
 use super::files::Files;
@@ -123,29 +123,16 @@ impl Content {
 
     /// Reads a layer to its end, proves its digest and size, and says what it holds.
     pub(crate) async fn scan(&self, layer: &Descriptor) -> Result<Scanned, Problem> {
-        let unreadable_layer = |error| Problem::Image(format!("layer {}: {error}", layer.digest));
         match self {
             Self::Registry(registry, reference) => {
-                let (mut sink, mut source) = pipe();
-                let scan = blocking(move || {
-                    let scanned = scan_layer(&mut source, Limits::default());
-                    // So that the sender does not take the end of the archive for the end of the world.
-                    let _ = scanned.is_ok().then(|| io::copy(&mut source, &mut io::sink()));
-                    scanned
-                });
-                // A task of its own: a full pipe blocks it, and other layers must not wait for this one.
-                let (registry, reference, blob) = (registry.clone(), reference.clone(), layer.clone());
-                let mut fetch = JoinSet::new();
-                fetch.spawn(async move { registry.fetch_blob(&reference, &blob, &mut sink).await });
-                let (fetched, scanned) = tokio::join!(only(fetch), scan);
-                match (fetched?, scanned?) {
-                    // Nobody took the rest of a layer that makes no sense.
-                    (Err(RegistryError { fault: gantry_registry::Fault::Sink(_), .. }), Err(error)) => {
-                        Err(unreadable_layer(error))
-                    }
-                    (Err(error), _) => Err(error.into()),
-                    (Ok(()), scanned) => scanned.map_err(unreadable_layer),
+                let (mut fetched, mut scanned) = scan_remote(registry, reference, layer).await?;
+                if let Err(RegistryError { fault: Fault::Corrupt(_), .. }) = &fetched {
+                    // A mirror that had other bytes is not asked again.
+                    (fetched, scanned) = scan_remote(registry, reference, layer).await?;
                 }
+                // Another digest explains everything else that may be wrong.
+                fetched?;
+                scanned.map_err(|error| unscannable(layer, &error))
             }
             Self::Files(files) => {
                 let (files, layer) = (Arc::clone(files), layer.clone());
@@ -153,14 +140,34 @@ impl Content {
                     let mut file = Proven::new(files.reader(&layer.digest)?);
                     let scanned = scan_layer(&mut file, Limits::default());
                     io::copy(&mut file, &mut io::sink()).map_err(|error| unreadable(&layer, &error))?;
-                    // Another digest explains everything else that may be wrong.
                     file.prove(&layer)?;
-                    scanned.map_err(|error| Problem::Image(format!("layer {}: {error}", layer.digest)))
+                    scanned.map_err(|error| unscannable(&layer, &error))
                 })
                 .await?
             }
         }
     }
+}
+
+/// Scans a layer while it arrives.
+async fn scan_remote(
+    registry: &Registry,
+    reference: &Reference,
+    layer: &Descriptor,
+) -> Result<(Result<(), RegistryError>, Result<Scanned, LayerError>), Error> {
+    let (mut sink, mut source) = pipe();
+    let scan = blocking(move || {
+        let scanned = scan_layer(&mut source, Limits::default());
+        // To its end, which is not that of the archive: only then its digest is known.
+        let _ = io::copy(&mut source, &mut io::sink());
+        scanned
+    });
+    // A task of its own: a full pipe blocks it, and other layers must not wait for this one.
+    let (registry, reference, blob) = (registry.clone(), reference.clone(), layer.clone());
+    let mut fetch = JoinSet::new();
+    fetch.spawn(async move { registry.fetch_blob(&reference, &blob, &mut sink).await });
+    let (fetched, scanned) = tokio::join!(only(fetch), scan);
+    Ok((fetched?, scanned?))
 }
 
 /// Hashes what is read.
@@ -194,6 +201,10 @@ impl<R: Read> Read for Proven<R> {
         self.size += read as u64;
         Ok(read)
     }
+}
+
+fn unscannable(layer: &Descriptor, error: &LayerError) -> Problem {
+    Problem::Image(format!("layer {}: {error}", layer.digest))
 }
 
 fn unreadable(descriptor: &Descriptor, error: &io::Error) -> Problem {

@@ -3,6 +3,8 @@
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
+use gantry_oci::BlobSink;
+
 /// Pieces that may wait. Each is some kilobytes, as they come from the network.
 const PIECES: usize = 64;
 
@@ -37,6 +39,13 @@ impl Write for PipeWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl BlobSink for PipeWriter {
+    fn start_again(&mut self) -> io::Result<()> {
+        // What was written may have been read.
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
