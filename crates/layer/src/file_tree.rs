@@ -108,11 +108,6 @@ impl FileTree {
         self.nodes.get(&place)?.kept()
     }
 
-    /// The kept files directly inside a directory, by name.
-    pub fn kept_in(&self, directory: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.list(directory).filter_map(|(path, node)| Some((root::split(path).1, node.kept()?)))
-    }
-
     /// Puts one layer on top.
     fn apply(&mut self, layer: &LayerIndex) {
         // What a layer hides is below it, wherever in its archive it says so.

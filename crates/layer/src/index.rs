@@ -25,6 +25,22 @@ pub struct LayerIndex {
     pub(crate) entries: Vec<IndexEntry>,
 }
 
+impl LayerIndex {
+    /// The regular file at a clean path as the archive has it: its own path, of which this may be another name, and what
+    /// is known about its content. `None` if the layer has no file there.
+    pub fn archived(&self, path: &[u8]) -> Option<(&[u8], &FileContent)> {
+        let entry = |path: &[u8]| self.entries.iter().rfind(|entry| *entry.path == *path);
+        let mut found = entry(path)?;
+        if let Item::HardLink(target) = &found.item {
+            found = entry(target)?;
+        }
+        match &found.item {
+            Item::File(content) => Some((&found.path, content)),
+            _ => None,
+        }
+    }
+}
+
 /// One entry of the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IndexEntry {

@@ -22,6 +22,7 @@ mod index;
 mod limits;
 mod lower;
 mod overlay;
+mod pick;
 mod root;
 mod stream;
 mod tar_reader;
@@ -39,6 +40,7 @@ pub use file_tree::{FileTree, Node, NodeKind};
 pub use index::{FileContent, LayerIndex, Program, Scanned, scan_layer};
 pub use limits::Limits;
 pub use overlay::OverlayXattrs;
+pub use pick::pick_files;
 pub use write::{LayerDigests, WriteOptions, Written, write_layer, write_tree};
 
 #[cfg(test)]
