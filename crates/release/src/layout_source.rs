@@ -3,8 +3,8 @@
 use std::io;
 
 use gantry_oci::{
-    BlobSink, BlobSource, BoxFuture, Descriptor, Digest, Document, Hasher, ImageConfig, ImageError,
-    ImageErrorKind, ImagePort, Manifest, Platform, Reference, ResolvedImage,
+    BlobSink, BoxFuture, Descriptor, Digest, Document, Hasher, ImageConfig, ImageError, ImageErrorKind,
+    ImagePort, Manifest, Platform, Reference, ResolvedImage,
 };
 
 use crate::error::{Class, Error};
@@ -197,6 +197,12 @@ mod tests {
         assert_eq!(by_digest, second.digest, "the digest decides");
         let error = open(None).unwrap_err();
         assert!(error.class == Class::NotFound && error.hints[0].contains("v1"), "{error:?}");
+        write(vec![v1.clone(), named(second.clone(), "org.opencontainers.image.ref.name", "v1")]);
+        let error = open(Some("v1")).unwrap_err();
+        assert!(
+            error.class == Class::Usage && error.hints[0].contains(&second.digest.to_string()),
+            "{error:?}"
+        );
         write(vec![v1]);
         assert_eq!(open(None).unwrap(), first.digest, "the only one");
         assert!(open(Some("v3")).is_err());

@@ -18,6 +18,7 @@ mod platforms;
 mod programs;
 mod report;
 mod rules;
+mod saved;
 mod subject;
 
 use std::sync::Arc;

@@ -1,61 +1,113 @@
-//! Reading OCI layouts, as directories and as archives (OCI image specification, "Image Layout").
-//!
-//! An archive is read where it lies: one pass finds where each file begins, and a blob is a range of the archive.
+//! Reading OCI layouts, as directories and as archives (OCI image specification, "Image Layout"): what is in them, and
+//! which of it a name means. Everything here that reads a layout reads it by this.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+pub(crate) mod archive;
+pub(crate) mod blobs;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use gantry_oci::{BlobSource, Descriptor, Digest, Index, media_type};
+use gantry_oci::{BlobSource, Descriptor, Digest, Document, Index, media_type};
 
 use super::place::{LayoutPlace, Place};
 use super::roots;
 use crate::error::{Class, Error};
+use archive::Archive;
+use blobs::Blobs;
 
-/// Of `index.json`, manifests and indexes, which are read whole.
-pub(super) const LARGEST_DOCUMENT: u64 = 8 * 1024 * 1024;
-/// Files of an archive that are remembered: a layout of a thousand images has fewer.
-const MOST_FILES: usize = 1_000_000;
 /// The name of an entry of the layout's index.
 pub(crate) const NAME: &str = "org.opencontainers.image.ref.name";
 /// The same, whole, as containerd and BuildKit write it.
 pub(crate) const FULL_NAME: &str = "io.containerd.image.name";
 
+const INDEX: &str = "index.json";
+
 /// An opened layout.
 #[derive(Debug)]
 pub(crate) struct Layout {
     path: PathBuf,
-    files: Files,
+    blobs: Blobs,
     index: Index,
+    /// What `index` was read from.
+    bytes: Vec<u8>,
 }
 
-#[derive(Debug)]
-enum Files {
-    Directory,
-    /// Start and length of each file of an archive.
-    Archive(HashMap<String, (u64, u64)>),
+/// What a name means in a layout.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Meaning {
+    Nothing,
+    One(Descriptor),
+    /// Different images.
+    Several(Vec<Descriptor>),
 }
 
 impl Layout {
     /// Opens a layout. Blocks.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let metadata = std::fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
-        let files = match metadata.is_dir() {
-            true => Files::Directory,
-            false => Files::Archive(files_of(path).map_err(|error| {
-                Error::new(Class::Usage, format!("`{}` is not an archive: {error}", path.display()))
-                    .hint("an OCI layout in one file is an uncompressed tar archive")
-            })?),
+        let metadata = fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
+        match metadata.is_dir() {
+            true => Self::read(path, fs::read(path.join(INDEX)), Blobs::directory(path)),
+            false => Self::in_archive(path, Archive::open(path)?),
+        }
+    }
+
+    /// Reads the layout in an archive that users know by this path.
+    pub(crate) fn in_archive(path: &Path, archive: Archive) -> Result<Self, Error> {
+        Self::read(path, archive.read(INDEX), Blobs::archive(archive))
+    }
+
+    fn read(path: &Path, index: io::Result<Vec<u8>>, blobs: Blobs) -> Result<Self, Error> {
+        let invalid = |class, error: &dyn std::fmt::Display| {
+            Error::new(class, format!("`{}` is not an OCI layout: {INDEX}: {error}", path.display()))
         };
-        let mut layout = Self { path: path.to_owned(), files, index: Index::new(Vec::new()) };
-        let invalid = |reason: String| {
-            Error::new(Class::NotFound, format!("`{}` is not an OCI layout: {reason}", path.display()))
+        let bytes = index.map_err(|error| invalid(Class::NotFound, &error))?;
+        let index = serde_json::from_slice(&bytes).map_err(|error| invalid(Class::Verification, &error))?;
+        Ok(Self { path: path.to_owned(), blobs, index, bytes })
+    }
+
+    /// Everything that the layout lists, as a document.
+    pub(crate) fn list(&self) -> (Descriptor, Vec<u8>) {
+        (Descriptor::of(media_type::INDEX, &self.bytes), self.bytes.clone())
+    }
+
+    /// Its content.
+    pub(crate) fn into_blobs(self) -> Blobs {
+        self.blobs
+    }
+
+    /// What a name means: of an entry, alone or at the end of a whole reference, or a digest; without one, its only image.
+    pub(crate) fn meaning(&self, name: Option<&str>) -> Meaning {
+        let mut found = match name {
+            Some(name) => self.all_named(name),
+            None => roots::images(&self.index.manifests, |digest| self.blobs.document(digest).ok()),
         };
-        let bytes = layout.file("index.json").map_err(|error| invalid(format!("index.json: {error}")))?;
-        layout.index =
-            serde_json::from_slice(&bytes).map_err(|error| invalid(format!("index.json: {error}")))?;
-        Ok(layout)
+        let mut seen = BTreeSet::new();
+        found.retain(|entry| seen.insert(entry.digest));
+        match (found.len(), name.and_then(|name| name.parse().ok())) {
+            (0, Some(digest)) => self.by_digest(&digest).map_or(Meaning::Nothing, Meaning::One),
+            (0, None) => Meaning::Nothing,
+            (1, _) => Meaning::One(found.swap_remove(0)),
+            _ => Meaning::Several(found),
+        }
+    }
+
+    /// The entries of this name; if there are none, those with a whole reference that ends in it.
+    fn all_named(&self, name: &str) -> Vec<Descriptor> {
+        let is = |entry: &&Descriptor| {
+            entry.digest.to_string() == name || names_of(entry).any(|known| known == name)
+        };
+        let ends = |entry: &&Descriptor| {
+            names_of(entry).any(|known| known.strip_suffix(name).is_some_and(|rest| rest.ends_with(':')))
+        };
+        let entries = &self.index.manifests;
+        let found: Vec<_> = entries.iter().filter(is).cloned().collect();
+        match found.is_empty() {
+            true => entries.iter().filter(ends).cloned().collect(),
+            false => found,
+        }
     }
 
     /// The entry that a location means.
@@ -63,21 +115,39 @@ impl Layout {
         if let Some(digest) = &location.digest {
             return self.by_digest(digest);
         }
-        let found = match &location.tag {
-            Some(tag) => self.named(tag),
-            None => {
-                let images = roots::images(&self.index.manifests, |digest| self.document(digest).ok());
-                <[Descriptor; 1]>::try_from(images).ok().map(|[one]| one).or_else(|| self.named("latest"))
-            }
+        let tag = location.tag.as_deref();
+        let meaning = match (self.meaning(tag), tag) {
+            (Meaning::Several(_), None) => self.meaning(Some("latest")),
+            (meaning, _) => meaning,
         };
-        found.ok_or_else(|| {
-            let place = Place::Layout(location.clone());
-            let names = self.names().join(", ");
-            Error::new(Class::NotFound, format!("there is no `{place}`")).hint(match names.is_empty() {
-                true => "the layout has no named images".to_owned(),
-                false => format!("the layout has: {names}"),
-            })
-        })
+        match meaning {
+            Meaning::One(entry) => Ok(entry),
+            Meaning::Several(entries) => Err(self.several(tag, &entries)),
+            Meaning::Nothing => {
+                let place = Place::Layout(location.clone());
+                let names = self.names().join(", ");
+                Err(Error::new(Class::NotFound, format!("there is no `{place}`")).hint(
+                    match names.is_empty() {
+                        true => "the layout has no named images".to_owned(),
+                        false => format!("the layout has: {names}"),
+                    },
+                ))
+            }
+        }
+    }
+
+    /// Whether one of these has a name.
+    pub(crate) fn has_names(&self, entries: &[Descriptor]) -> bool {
+        entries.iter().any(|entry| names_of(entry).next().is_some())
+    }
+
+    /// The error of a name that does not say which image is meant.
+    pub(crate) fn several(&self, name: Option<&str>, entries: &[Descriptor]) -> Error {
+        let names: BTreeSet<_> = match name {
+            None => entries.iter().flat_map(names_of).map(str::to_owned).collect(),
+            Some(_) => entries.iter().map(|entry| entry.digest.to_string()).collect(),
+        };
+        several(&self.path, name, names.into_iter())
     }
 
     fn by_digest(&self, digest: &Digest) -> Result<Descriptor, Error> {
@@ -85,23 +155,15 @@ impl Layout {
             return Ok(entry.clone());
         }
         let bytes = self.document(digest)?;
-        let media_type = gantry_oci::Document::parse(&bytes, None)
+        let media_type = Document::parse(&bytes, None)
             .map(|document| document.media_type().to_owned())
             .map_err(|error| Error::new(Class::Verification, format!("{digest}: {error}")))?;
         Ok(Descriptor::of(media_type, &bytes))
     }
 
-    /// The entry of this name, which stands there alone or at the end of a whole reference.
+    /// The entry of this name, the first if there are several.
     pub(crate) fn named(&self, tag: &str) -> Option<Descriptor> {
-        let is = |entry: &&Descriptor| entry.annotations.get(NAME).is_some_and(|name| name == tag);
-        let ends = |entry: &&Descriptor| {
-            [NAME, FULL_NAME]
-                .iter()
-                .filter_map(|key| entry.annotations.get(*key))
-                .any(|name| name.strip_suffix(tag).is_some_and(|rest| rest.ends_with(':')))
-        };
-        let manifests = &self.index.manifests;
-        manifests.iter().find(is).or_else(|| manifests.iter().find(ends)).cloned()
+        self.all_named(tag).into_iter().next()
     }
 
     /// The names in the layout's index.
@@ -137,13 +199,7 @@ impl Layout {
 
     /// The bytes of a manifest or index, which have its digest. Blocks.
     pub(crate) fn document(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
-        let bytes = self.file(&blob_path(digest)).map_err(|error| {
-            let class = match error.kind() {
-                io::ErrorKind::NotFound => Class::NotFound,
-                _ => Class::Internal,
-            };
-            Error::new(class, format!("cannot read {digest} of `{}`: {error}", self.path.display()))
-        })?;
+        let bytes = self.blobs.document(digest).map_err(|error| self.unreadable(digest, &error))?;
         match Digest::of(&bytes) == *digest {
             true => Ok(bytes),
             false => Err(Error::new(
@@ -154,91 +210,37 @@ impl Layout {
     }
 
     /// A blob that is read when it is needed.
-    pub(crate) fn blob(&self, blob: &Descriptor) -> Result<FileBlob, Error> {
-        let path = blob_path(&blob.digest);
-        let (path, start, size) = match &self.files {
-            Files::Directory => {
-                let path = self.path.join(path);
-                let size = std::fs::metadata(&path).map_err(|error| Error::io("read", &path, &error))?.len();
-                (path, 0, size)
+    pub(crate) fn blob(&self, blob: &Descriptor) -> Result<Arc<dyn BlobSource>, Error> {
+        let found = self.blobs.find(&blob.digest).map_err(|error| self.unreadable(&blob.digest, &error))?;
+        match found.size() == blob.size {
+            true => Ok(found),
+            false => {
+                let (digest, says, has) = (blob.digest, blob.size, found.size());
+                let message = format!("blob {digest} of the layout has {has} bytes instead of {says}");
+                Err(Error::new(Class::Verification, message))
             }
-            Files::Archive(files) => {
-                let (start, size) = files.get(&path).copied().ok_or_else(|| {
-                    let message = format!("`{}` has no blob {}", self.path.display(), blob.digest);
-                    Error::new(Class::NotFound, message)
-                })?;
-                (self.path.clone(), start, size)
-            }
+        }
+    }
+
+    fn unreadable(&self, digest: &Digest, error: &io::Error) -> Error {
+        let class = match error.kind() {
+            io::ErrorKind::NotFound => Class::NotFound,
+            _ => Class::Internal,
         };
-        if size != blob.size {
-            let message =
-                format!("blob {} of the layout has {size} bytes instead of {}", blob.digest, blob.size);
-            return Err(Error::new(Class::Verification, message));
-        }
-        Ok(FileBlob { path, start, size, digest: blob.digest })
-    }
-
-    fn file(&self, name: &str) -> io::Result<Vec<u8>> {
-        let (path, start, size) = match &self.files {
-            Files::Directory => (self.path.join(name), 0, LARGEST_DOCUMENT + 1),
-            Files::Archive(files) => {
-                let (start, size) = *files.get(name).ok_or(io::ErrorKind::NotFound)?;
-                (self.path.clone(), start, size)
-            }
-        };
-        let mut file = File::open(path)?;
-        file.seek(SeekFrom::Start(start))?;
-        let mut bytes = Vec::new();
-        file.take(size.min(LARGEST_DOCUMENT + 1)).read_to_end(&mut bytes)?;
-        match bytes.len() as u64 > LARGEST_DOCUMENT {
-            true => Err(io::Error::other(format!("it is larger than {LARGEST_DOCUMENT} bytes"))),
-            false => Ok(bytes),
-        }
+        Error::new(class, format!("cannot read {digest} of `{}`: {error}", self.path.display()))
     }
 }
 
-fn blob_path(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
+/// The error of a name, or of the lack of one, that means several images of the layout or archive at `path`.
+pub(crate) fn several(path: &Path, name: Option<&str>, names: impl Iterator<Item = String>) -> Error {
+    let names = names.collect::<Vec<_>>().join(", ");
+    let (which, hint) = match name {
+        None => (String::new(), format!("name one of them, as in `oci:DIR:NAME`: {names}")),
+        Some(name) => (format!(" `{name}`"), format!("say which by its digest: {names}")),
+    };
+    Error::new(Class::Usage, format!("`{}` has several images{which}", path.display())).hint(hint)
 }
 
-/// Where each file of an archive begins, and how long it is.
-fn files_of(path: &Path) -> io::Result<HashMap<String, (u64, u64)>> {
-    let mut archive = tar::Archive::new(File::open(path)?);
-    let mut files = HashMap::new();
-    for entry in archive.entries_with_seek()? {
-        let entry = entry?;
-        if entry.header().entry_type().is_file() {
-            let name = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
-            files.insert(name, (entry.raw_file_position(), entry.size()));
-        }
-        if files.len() > MOST_FILES {
-            return Err(io::Error::other(format!("it has more than {MOST_FILES} files")));
-        }
-    }
-    Ok(files)
-}
-
-/// A blob that is a range of a file.
-#[derive(Debug, Clone)]
-pub(crate) struct FileBlob {
-    path: PathBuf,
-    start: u64,
-    size: u64,
-    digest: Digest,
-}
-
-impl BlobSource for FileBlob {
-    fn digest(&self) -> Digest {
-        self.digest
-    }
-
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
-        let mut file = File::open(&self.path)?;
-        file.seek(SeekFrom::Start(self.start + offset))?;
-        Ok(Box::new(file.take(self.size.saturating_sub(offset))))
-    }
+fn names_of(entry: &Descriptor) -> impl Iterator<Item = &str> {
+    [NAME, FULL_NAME].into_iter().filter_map(|key| entry.annotations.get(key)).map(String::as_str)
 }

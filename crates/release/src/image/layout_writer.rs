@@ -15,7 +15,8 @@ use gantry_store::OCI_LAYOUT;
 use tempfile::{NamedTempFile, TempDir};
 use tokio_util::sync::CancellationToken;
 
-use super::layout::{FULL_NAME, LARGEST_DOCUMENT, NAME};
+use super::layout::blobs::LARGEST_DOCUMENT;
+use super::layout::{FULL_NAME, NAME};
 use super::place::LayoutPlace;
 use crate::error::{Class, Error};
 use crate::whole_file::write_file;

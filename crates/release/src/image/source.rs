@@ -130,7 +130,7 @@ impl Source {
             (Store::Registry(registry), Place::Registry(name)) => {
                 Arc::new(RemoteBlob::new(registry, name, blob))
             }
-            (Store::Layout(layout), _) => Arc::new(layout.blob(blob)?),
+            (Store::Layout(layout), _) => layout.blob(blob)?,
             _ => unreachable!("a store is opened for its location"),
         })
     }

@@ -4,26 +4,24 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use gantry_layer::{LayerError, Limits, Scanned, scan_layer};
-use gantry_oci::{Descriptor, Hasher, ImageErrorKind, Reference, media_type};
+use gantry_oci::{Descriptor, Digest, Hasher, ImageErrorKind, Reference, media_type};
 use gantry_registry::{Fault, Registry, RegistryError};
 use tokio::task::{JoinError, JoinSet};
 
-use super::files::Files;
+use super::files;
 use super::pipe::pipe;
 use super::subject::Subject;
 use crate::error::{Class, Error};
 use crate::gantry::Gantry;
+use crate::image::layout::blobs::{Blobs, LARGEST_DOCUMENT};
 use crate::image::of_registry;
-
-/// Documents are kilobytes; no registry takes larger ones than this.
-const LARGEST_DOCUMENT: u64 = 8 << 20;
 
 /// Where bytes come from.
 pub(crate) enum Content {
     /// A repository.
     Registry(Box<Registry>, Reference),
     /// Files of this machine.
-    Files(Arc<Files>),
+    Files(Arc<Blobs>),
 }
 
 /// Why something could not be read.
@@ -52,7 +50,7 @@ impl Content {
             return Ok((content, Root { descriptor, bytes: resolved.bytes }));
         }
         let (store, subject) = (Arc::clone(gantry.store()), subject.clone());
-        let opened = blocking(move || Files::open(&store, &subject)).await?;
+        let opened = blocking(move || files::open(&store, &subject)).await?;
         let (files, root) = opened?;
         Ok((Self::Files(Arc::new(files)), root))
     }
@@ -82,7 +80,7 @@ impl Content {
                 let (files, descriptor) = (Arc::clone(files), descriptor.clone());
                 blocking(move || {
                     let mut bytes = Vec::new();
-                    let mut file = Proven::new(files.reader(&descriptor.digest)?.take(LARGEST_DOCUMENT));
+                    let mut file = Proven::new(reader(&files, &descriptor.digest)?.take(LARGEST_DOCUMENT));
                     file.read_to_end(&mut bytes).map_err(|error| unreadable(&descriptor, &error))?;
                     file.prove(&descriptor)?;
                     Ok(bytes)
@@ -112,7 +110,7 @@ impl Content {
             Self::Files(files) => {
                 let (files, blob) = (Arc::clone(files), blob.clone());
                 blocking(move || {
-                    let mut file = Proven::new(files.reader(&blob.digest)?);
+                    let mut file = Proven::new(reader(&files, &blob.digest)?);
                     io::copy(&mut file, &mut io::sink()).map_err(|error| unreadable(&blob, &error))?;
                     file.prove(&blob)
                 })
@@ -137,7 +135,7 @@ impl Content {
             Self::Files(files) => {
                 let (files, layer) = (Arc::clone(files), layer.clone());
                 blocking(move || {
-                    let mut file = Proven::new(files.reader(&layer.digest)?);
+                    let mut file = Proven::new(reader(&files, &layer.digest)?);
                     let scanned = scan_layer(&mut file, Limits::default());
                     io::copy(&mut file, &mut io::sink()).map_err(|error| unreadable(&layer, &error))?;
                     file.prove(&layer)?;
@@ -168,6 +166,14 @@ async fn scan_remote(
     fetch.spawn(async move { registry.fetch_blob(&reference, &blob, &mut sink).await });
     let (fetched, scanned) = tokio::join!(only(fetch), scan);
     Ok((fetched?, scanned?))
+}
+
+/// A blob of files from its first byte.
+fn reader(blobs: &Blobs, digest: &Digest) -> Result<Box<dyn Read + Send>, Problem> {
+    blobs.find(digest).and_then(|blob| blob.open(0)).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Problem::Image(format!("{digest} is not there")),
+        _ => Problem::Error(Error::new(Class::Internal, format!("cannot read blob {digest}: {error}"))),
+    })
 }
 
 /// Hashes what is read.
