@@ -63,13 +63,20 @@ pub(crate) enum Command {
     Registry(RegistryCommand),
 }
 
-/// On which terms tags move.
+/// When tags move.
 #[derive(Debug, Args)]
-pub(crate) struct TermsArgs {
+pub(crate) struct TagPolicyArgs {
     /// When a tag that exists may be pointed at another image: always, never, or unless what it points at says that it is
     /// newer [default: overwrite, or `tag-policy` of `[publish]` in gantry.toml]
     #[arg(long, value_enum, value_name = "POLICY")]
     pub(crate) tag_policy: Option<PolicyArg>,
+}
+
+/// On which terms tags move.
+#[derive(Debug, Args)]
+pub(crate) struct TermsArgs {
+    #[command(flatten)]
+    pub(crate) policy: TagPolicyArgs,
     /// What a tag (every tag, without a name) has to point at for it to be written; `absent` if it must not exist
     #[arg(long, value_name = "[NAME=]sha256:…|absent")]
     pub(crate) expect_digest: Vec<String>,

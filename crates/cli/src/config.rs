@@ -64,7 +64,7 @@ pub(crate) fn verify_rules(global: &Global) -> Result<Rules, Error> {
 }
 
 /// On which terms tags move where no flag says it, from all files.
-fn publish_terms(global: &Global) -> Result<Terms, Error> {
+pub(crate) fn publish_terms(global: &Global) -> Result<Terms, Error> {
     let tables = read_files(global)?.into_iter().map(|(_, file)| file.publish);
     Ok(tables.reduce(publish::PublishTable::or).unwrap_or_default().terms())
 }

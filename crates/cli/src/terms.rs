@@ -3,7 +3,8 @@
 use gantry_oci::Reference;
 use gantry_release::{Error, Expectation, Expected, TagPolicy, Terms};
 
-use crate::args::{PolicyArg, TermsArgs};
+use crate::args::{Global, PolicyArg, TagPolicyArgs, TermsArgs};
+use crate::config;
 use crate::failure::usage;
 
 /// The terms that the flags give.
@@ -12,17 +13,26 @@ pub(crate) fn terms(args: &TermsArgs) -> Result<Terms, Error> {
         return Err(usage("--sign-cmd is empty"));
     }
     Ok(Terms {
-        policy: args.tag_policy.map(policy),
+        policy: policy(&args.policy),
         expected: args.expect_digest.iter().map(|text| expectation(text)).collect::<Result<_, _>>()?,
         sign: args.sign_cmd.clone(),
     })
 }
 
-fn policy(policy: PolicyArg) -> TagPolicy {
-    match policy {
+/// The policy that the flag gives.
+fn policy(args: &TagPolicyArgs) -> Option<TagPolicy> {
+    args.tag_policy.map(|policy| match policy {
         PolicyArg::Overwrite => TagPolicy::Overwrite,
         PolicyArg::Immutable => TagPolicy::Immutable,
         PolicyArg::Forward => TagPolicy::Forward,
+    })
+}
+
+/// The policy that the flag gives, or else the configuration.
+pub(crate) fn tag_policy(global: &Global, args: &TagPolicyArgs) -> Result<TagPolicy, Error> {
+    match policy(args) {
+        Some(policy) => Ok(policy),
+        None => Ok(config::publish_terms(global)?.policy.unwrap_or_default()),
     }
 }
 

@@ -95,6 +95,21 @@ fn root_tag_policies_and_expectations() {
     let output = publish(&world, &[&new_text, "--tag=HOST/app:2", "--tag=HOST/app:1"]).code(6);
     assert!(output.stderr.contains("is immutable"), "{}", output.stderr);
     assert_eq!(complete(&world.registry, "app", "2"), None);
+    // What is copied or combined keeps to it as well.
+    let image = |arguments: &[&str]| {
+        world.gantry.run([&["image"], arguments].concat().iter().map(|argument| world.expand(argument)))
+    };
+    published(&world, &[&new_text, "--tag=HOST/app:3"]);
+    for arguments in
+        [&["copy", "HOST/app:3", "HOST/app:1"][..], &["create", "--tag=HOST/app:1", "HOST/app:3"]]
+    {
+        let output = image(arguments).code(6);
+        assert!(output.stderr.contains("is immutable"), "{}", output.stderr);
+        assert_eq!(complete(&world.registry, "app", "1"), Some(old));
+        let _ = image(&[arguments, &["--tag-policy=overwrite"]].concat()).success();
+        assert_eq!(complete(&world.registry, "app", "1"), Some(new));
+        published(&world, &[&old_text, "--tag=HOST/app:1", "--tag-policy=overwrite"]);
+    }
     published(&world, &[&new_text, "--tag=HOST/app:1", "--tag-policy=overwrite"]);
     assert_eq!(complete(&world.registry, "app", "1"), Some(new));
     world.gantry.write("gantry.toml", "[publish]\ntag-policy = \"newest\"\n");

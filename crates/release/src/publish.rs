@@ -8,9 +8,9 @@
 mod contents;
 mod early;
 mod journal;
-mod policy;
+pub(crate) mod policy;
 mod proof;
-mod recorded;
+pub(crate) mod recorded;
 mod sign;
 mod spine;
 mod upload;
@@ -35,6 +35,7 @@ use crate::gantry::Gantry;
 use journal::Entry;
 use policy::{Gate, Verdict};
 use proof::WholeImage;
+use recorded::Source;
 use upload::Uploader;
 
 /// How long the answer to a tag that is being written is awaited after the command was stopped: whoever stops a command
@@ -88,7 +89,7 @@ impl Publisher<'_> {
         }
         // A client of its own: whoever built for an hour is asked anew who they are.
         let registry = self.gantry.new_registry();
-        let gate = Gate { registry: &registry, store: self.gantry.store(), terms: self.terms };
+        let gate = Gate { registry: &registry, ours: Source::Store(self.gantry.store()), terms: self.terms };
         match self.prove_and_tag(&gate, publications, &entries).await {
             Ok(None) => entries.into_iter().try_for_each(Entry::end),
             Ok(Some(refusal)) => {
@@ -309,13 +310,5 @@ async fn tag(
         return Ok(());
     }
     let tagged = registry.push_tag_if(name, (media_type, root), precondition).await;
-    tagged.map(|_| ()).map_err(|error| match &error.fault {
-        gantry_registry::Fault::Answer(answer) if answer.status == PRECONDITION_FAILED => {
-            policy::refused(format!("{name} was moved by somebody else just now"))
-        }
-        _ => publishing(&error),
-    })
+    tagged.map(|_| ()).map_err(|error| policy::unwritten(name, &error).unwrap_or_else(|| publishing(&error)))
 }
-
-/// RFC 9110, section 15.5.13.
-const PRECONDITION_FAILED: u16 = 412;

@@ -11,6 +11,7 @@ use super::job::Job;
 use super::request::Attached;
 use crate::error::Error;
 use crate::image::target::Target;
+use crate::publish::TagPolicy;
 
 /// Referrers of referrers: a signature of an attestation of an image is two.
 const DEEPEST: usize = 4;
@@ -74,7 +75,8 @@ async fn copy_tags(job: &Job<'_>, subject: &Digest) -> Result<usize, Error> {
         }
         let document = job.source.read(&found).await?;
         let proof = job.root(&document, None).await?;
-        target.tag(&proof).await?;
+        // It belongs to the image's digest and grows with each signature, so no policy is about it.
+        target.tag(&proof, TagPolicy::Overwrite).await?;
         job.step.say(format!("tagged {tag}"));
         written += 1;
     }

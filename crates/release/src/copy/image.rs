@@ -14,6 +14,7 @@ use crate::events::{Event, Step};
 use crate::image::source::{RawDocument, Source};
 use crate::image::target::{Board, Target};
 use crate::image::{Images, Place};
+use crate::publish::TagPolicy;
 
 /// Images of one command at once: enough to hide the time of an answer, few enough for public registries.
 pub(crate) const IMAGES_AT_ONCE: usize = 8;
@@ -92,6 +93,10 @@ impl Copier<'_> {
             return Ok(self.report(&from, root, CopyState::UpToDate, &tally));
         }
         self.check_digest(root)?;
+        // Nothing is sent for a tag that stays; what another policy wants to know is known when all is there.
+        if self.request.policy == TagPolicy::Immutable {
+            self.target.permit(&plan.root.descriptor, TagPolicy::Immutable).await?;
+        }
         let destination = self.target.location();
         let step = Step::begin(self.images.events.as_ref(), format!("[copy] {destination}"));
         let copied = self.place(&plan, same(root), &step, &tally).await;
@@ -181,7 +186,7 @@ impl Copier<'_> {
         tally.list_referrers(&self.target).await?;
         let moved = !is_tagged || attached > 0 || tally.moved();
         if !is_tagged {
-            self.target.tag(&proof).await?;
+            self.target.tag(&proof, self.request.policy).await?;
             if let Place::Registry(reference) = self.target.location() {
                 self.images.events.event(Event::Tagged { reference, digest: root.digest });
             }

@@ -4,6 +4,7 @@ use gantry_oci::{Digest, Platform};
 use serde::Serialize;
 
 use crate::image::Place;
+use crate::publish::TagPolicy;
 
 /// One image, from one place to another.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub struct CopyRequest {
     pub attached: Attached,
     /// What of the destination is taken for complete without a look.
     pub trust: Trust,
+    /// When a tag that is there may be pointed at the copy. Of what goes with the image, tags always move.
+    pub policy: TagPolicy,
     /// All tags of the repository; the tags of source and destination do not matter.
     pub all_tags: bool,
 }

@@ -4,12 +4,14 @@ use std::sync::{Arc, Weak};
 
 use futures_util::{StreamExt, stream};
 use gantry_oci::{Descriptor, Digest, ImageErrorKind, Manifest, media_type};
-use gantry_testkit::{Access, Exchange, FakeRegistry, Fault, ImageTarget, fault_matrix};
+use gantry_testkit::{Access, Exchange, FakeRegistry, Fault, ImageBuilder, ImageTarget, fault_matrix};
 
 use super::{Attached, CopyReport, CopyRequest, CopyState, PlatformForm, Platforms, Trust, copy};
 use crate::error::{Class, Error};
 use crate::image::Place;
 use crate::image::testing::{contents, image, images, push_index};
+use crate::image::{CreateRequest, CreateSource, create};
+use crate::publish::TagPolicy;
 
 /// Rows of the fault matrix tried at once.
 const ROWS_AT_ONCE: usize = 8;
@@ -21,6 +23,7 @@ fn request(source: impl std::fmt::Display, destination: impl std::fmt::Display) 
         platforms: None,
         attached: Attached::default(),
         trust: Trust::default(),
+        policy: TagPolicy::Overwrite,
         all_tags: false,
     }
 }
@@ -109,6 +112,78 @@ async fn of_copies_that_need_one_blob_one_sends_it() {
     for tag in ["1", "2", "3"] {
         assert_eq!(contents(&target, "copy/app", tag), contents(&source, "team/app", tag));
     }
+}
+
+/// An image that says when it was made.
+fn made(registry: &FakeRegistry, tag: &str, year: u16) -> Digest {
+    let time = format!("{year}-01-01T00:00:00Z");
+    let image = ImageBuilder::new("linux/amd64").config(|config| config.created = Some(time)).build();
+    image.push(registry, "app", Some(tag));
+    image.digest()
+}
+
+#[tokio::test]
+async fn tags_move_as_the_policy_allows() {
+    use TagPolicy::{Forward, Immutable, Overwrite};
+    let directory = tempfile::tempdir().unwrap();
+    let source = FakeRegistry::start();
+    let (old, new) = (made(&source, "old", 2020), made(&source, "new", 2021));
+    let target = FakeRegistry::start();
+    let destinations = [
+        at(&target, "copy/app:1"),
+        format!("oci-layout://{}:1", directory.path().join("layout").display()),
+        format!("oci-layout://{}:1", directory.path().join("layout.tar").display()),
+    ];
+    for destination in destinations {
+        let there = async || {
+            let place = destination.parse().unwrap();
+            crate::image::digest(&images().0, &place, None).await.unwrap()
+        };
+        for (tag, policy, allowed, digest) in [
+            ("old", Immutable, true, old),
+            ("old", Immutable, true, old),
+            ("new", Immutable, false, old),
+            ("new", Forward, true, new),
+            ("old", Forward, false, new),
+            ("new", Forward, true, new),
+            ("old", Overwrite, true, old),
+        ] {
+            let case = format!("{destination}: {tag} {policy:?}");
+            let sent = target.logged("PUT", "/manifests/").len();
+            let copying = CopyRequest { policy, ..request(at(&source, &format!("app:{tag}")), &destination) };
+            match run(&copying).await {
+                Ok(_) => assert!(allowed, "{case}"),
+                Err(error) => {
+                    assert!(!allowed && error.class == Class::Publish, "{case}: {error:?}");
+                    assert!(error.hints[0].contains("--tag-policy overwrite"), "{case}: {error:?}");
+                }
+            }
+            assert_eq!(there().await, digest, "{case}");
+            if policy == Immutable && !allowed {
+                assert_eq!(target.logged("PUT", "/manifests/").len(), sent, "{case}: nothing is sent for it");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_several_tags_none_moves_if_one_must_not() {
+    let registry = FakeRegistry::start();
+    let (old, new) = (made(&registry, "old", 2020), made(&registry, "new", 2021));
+    let name = |tag: &str| at(&registry, &format!("app:{tag}")).parse::<Place>().unwrap();
+    let request = CreateRequest {
+        sources: vec![CreateSource::Name(name("old"))],
+        tags: vec![name("free"), name("new")],
+        policy: TagPolicy::Forward,
+        ..CreateRequest::default()
+    };
+    let error = create(&images().0, &request).await.unwrap_err();
+    assert!(error.message.contains("which is newer"), "{error:?}");
+    assert!(registry.manifest("app", "free").is_none());
+    assert_eq!(registry.manifest("app", "new").unwrap().0, new);
+    let request = CreateRequest { policy: TagPolicy::Overwrite, ..request };
+    create(&images().0, &request).await.unwrap();
+    assert_eq!(registry.manifest("app", "new").unwrap().0, old);
 }
 
 #[tokio::test]

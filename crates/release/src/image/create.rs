@@ -20,6 +20,7 @@ use crate::annotation::{Annotation, AnnotationLevel};
 use crate::copy::{Job, Tally, Trust, entries};
 use crate::error::{Class, Error};
 use crate::events::{Event, Step};
+use crate::publish::TagPolicy;
 
 /// Manifests on their way at once.
 const MANIFESTS_AT_ONCE: usize = 4;
@@ -48,6 +49,8 @@ pub struct CreateRequest {
     pub platforms: Vec<Platform>,
     /// Makes an index of a single manifest, too, instead of a copy of it.
     pub prefer_index: bool,
+    /// When a tag that is there may be pointed at it.
+    pub policy: TagPolicy,
     /// Makes it and changes nothing.
     pub dry_run: bool,
 }
@@ -331,7 +334,7 @@ async fn finish(images: &Images, assembly: Assembly, request: &CreateRequest) ->
     for tag in &request.tags {
         places.entry(tag.name()).or_default().push(tag);
     }
-    // All of it is everywhere before the first tag moves.
+    // All of it is everywhere, and every tag may move, before the first does.
     let mut proven = Vec::new();
     for tags in places.values() {
         let target = Target::open(images, &board, tags[0]).await?;
@@ -347,10 +350,15 @@ async fn finish(images: &Images, assembly: Assembly, request: &CreateRequest) ->
         step.done();
         proven.push((target, proof, tags, tally));
     }
+    for (target, _, tags, _) in &proven {
+        for tag in *tags {
+            target.at((*tag).clone()).permit(&created.descriptor, request.policy).await?;
+        }
+    }
     for (target, proof, tags, tally) in proven {
         tally.list_referrers(&target).await?;
         for tag in tags {
-            target.at((*tag).clone()).tag(&proof).await?;
+            target.at((*tag).clone()).tag(&proof, request.policy).await?;
             if let Place::Registry(reference) = tag {
                 let digest = created.descriptor.digest;
                 images.events.event(Event::Tagged { reference: reference.clone(), digest });

@@ -74,6 +74,11 @@ impl Layout {
     }
 
     /// Its content.
+    pub(crate) fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    /// The same, when nothing else is wanted any more.
     pub(crate) fn into_blobs(self) -> Blobs {
         self.blobs
     }

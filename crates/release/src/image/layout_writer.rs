@@ -15,8 +15,8 @@ use gantry_store::OCI_LAYOUT;
 use tempfile::{NamedTempFile, TempDir};
 use tokio_util::sync::CancellationToken;
 
-use super::layout::blobs::LARGEST_DOCUMENT;
-use super::layout::{FULL_NAME, NAME};
+use super::layout::blobs::{Blobs, LARGEST_DOCUMENT};
+use super::layout::{FULL_NAME, Layout, NAME};
 use super::place::LayoutPlace;
 use crate::error::{Class, Error};
 use crate::whole_file::write_file;
@@ -63,6 +63,20 @@ impl LayoutWriter {
         let blobs = directory.join("blobs/sha256");
         fs::create_dir_all(&blobs).map_err(|error| Error::io("create", &blobs, &error))?;
         Ok(Self { directory, archive })
+    }
+
+    /// The layout that is there already, or that the archive replaces. Blocks.
+    pub(crate) fn replaced(&self) -> Result<Option<Layout>, Error> {
+        let (path, sign) = match &self.archive {
+            Some((archive, _)) => (archive, archive.clone()),
+            None => (&self.directory, self.directory.join("index.json")),
+        };
+        if sign.exists() { Layout::open(path).map(Some) } else { Ok(None) }
+    }
+
+    /// The content that is there by now.
+    pub(crate) fn blobs(&self) -> Blobs {
+        Blobs::directory(&self.directory)
     }
 
     /// Whether a blob is there, by its name and size: none gets its name before it has its digest.

@@ -9,6 +9,7 @@ use super::target::{Board, Target};
 use super::{Images, Place};
 use crate::error::Error;
 use crate::events::Event;
+use crate::publish::TagPolicy;
 
 /// Points tags of the source's own repository at what `source` is. Returns its digest.
 pub async fn tag(images: &Images, source: &Reference, tags: &[String]) -> Result<Digest, Error> {
@@ -22,7 +23,7 @@ pub async fn tag(images: &Images, source: &Reference, tags: &[String]) -> Result
         let proof = target.prove(&document.descriptor, &document.bytes).await?;
         for tag in tags {
             let target = target.at(location.tagged(tag));
-            target.tag(&proof).await?;
+            target.tag(&proof, TagPolicy::Overwrite).await?;
             if let Place::Registry(reference) = target.location() {
                 images.events.event(Event::Tagged { reference, digest: found.digest });
             }

@@ -6,14 +6,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use gantry_oci::{BlobSource, Descriptor, Digest, ImageErrorKind, Reference};
-use gantry_registry::{Registry, Uploaded};
+use gantry_registry::{Precondition, Registry, Uploaded};
 use tokio_util::sync::CancellationToken;
 
+use super::layout::Layout;
 use super::layout_writer::LayoutWriter;
 use super::place::{LayoutPlace, Place};
 use super::{Images, of_registry};
 use crate::error::{Class, Error};
 use crate::output::blocking;
+use crate::publish::policy::{self, Gate, TagPolicy, Terms, Verdict};
+use crate::publish::recorded::Source;
 
 /// A place that gets images.
 #[derive(Debug, Clone)]
@@ -192,8 +195,41 @@ impl Target {
         }
     }
 
-    /// Points the location's tag at what was proven to be there.
-    pub(crate) async fn tag(&self, proof: &ReadBack) -> Result<(), Error> {
+    /// Whether the location's tag may be pointed at `ours`, and what it has to be when that is done. For one policy
+    /// `ours` has to be there: see [`TagPolicy::Forward`].
+    pub(crate) async fn permit(&self, ours: &Descriptor, policy: TagPolicy) -> Result<Precondition, Error> {
+        if policy == TagPolicy::Overwrite {
+            return Ok(Precondition::None);
+        }
+        match self {
+            Self::Registry { registry, name, .. } => {
+                let terms = Terms { policy: Some(policy), ..Terms::default() };
+                let gate = Gate { registry, ours: Source::Registry(registry, name), terms: &terms };
+                match gate.judge(name, ours).await? {
+                    Verdict::Write(precondition) => Ok(precondition),
+                    Verdict::Refuse(refusal) => Err(refusal),
+                }
+            }
+            Self::Layout { writer, location, .. } => {
+                let reader = Arc::clone(writer);
+                let replaced = blocking(move || reader.replaced()).await?;
+                let current = |layout: &Layout| layout.named(&name_in_layout(location)?);
+                if let Some((layout, current)) =
+                    replaced.as_ref().and_then(|layout| Some((layout, current(layout)?)))
+                {
+                    let here = writer.blobs();
+                    let theirs = (&current, Source::Layout(layout.blobs()));
+                    let ours = (ours, Source::Layout(&here));
+                    let refusal = policy::refusal(policy, &self.location(), theirs, ours).await?;
+                    refusal.map_or(Ok(()), Err)?;
+                }
+                Ok(Precondition::None)
+            }
+        }
+    }
+
+    /// Points the location's tag at what was proven to be there, if the policy allows it.
+    pub(crate) async fn tag(&self, proof: &ReadBack, policy: TagPolicy) -> Result<(), Error> {
         let location = self.location();
         if location.name() != proof.place {
             let message = format!("{location} was not proven: the proof is for {}", proof.place);
@@ -203,14 +239,16 @@ impl Target {
             // A name with only a digest has nothing to move.
             Self::Registry { name, .. } if name.tag().is_none() => Ok(()),
             Self::Registry { registry, name, .. } => {
-                let tagged = registry.push_tag(name, &proof.descriptor.media_type, &proof.bytes).await;
-                tagged.map(|_| ()).map_err(|error| of_registry(&error))
+                let precondition = self.permit(&proof.descriptor, policy).await?;
+                let document = (&*proof.descriptor.media_type, &*proof.bytes);
+                let tagged = registry.push_tag_if(name, document, precondition).await;
+                tagged
+                    .map(|_| ())
+                    .map_err(|error| policy::unwritten(name, &error).unwrap_or_else(|| of_registry(&error)))
             }
             Self::Layout { writer, location, .. } => {
-                let tag = match (&location.tag, &location.digest) {
-                    (None, None) => Some("latest".to_owned()),
-                    (tag, _) => tag.clone(),
-                };
+                self.permit(&proof.descriptor, policy).await?;
+                let tag = name_in_layout(location);
                 let (writer, entry) = (Arc::clone(writer), proof.descriptor.clone());
                 blocking(move || writer.name(tag.as_deref(), entry)).await
             }
@@ -252,5 +290,13 @@ impl Target {
                 blocking(move || writer.finish(&cancel)).await
             }
         }
+    }
+}
+
+/// The name that an image gets in the layout's index; none where it is known by its digest alone.
+fn name_in_layout(location: &LayoutPlace) -> Option<String> {
+    match (&location.tag, &location.digest) {
+        (None, None) => Some("latest".to_owned()),
+        (tag, _) => tag.clone(),
     }
 }

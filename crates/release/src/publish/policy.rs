@@ -4,13 +4,17 @@
 //! The question and the write are two requests. Registries that honour `If-Match` make them one; between the two, others
 //! let whoever comes in between win, and the tag is then looked at once more and the loss told. See `docs/publishing.md`.
 
+use std::fmt::Display;
+
 use gantry_oci::{Descriptor, Digest, Reference};
-use gantry_registry::{Precondition, Registry};
-use gantry_store::Store;
+use gantry_registry::{Fault, Precondition, Registry, RegistryError};
 use serde::{Deserialize, Serialize};
 
 use super::recorded::{Recorded, Source};
 use crate::error::{Class, Error, publishing};
+
+/// RFC 9110, section 15.5.13.
+const PRECONDITION_FAILED: u16 = 412;
 
 /// When a tag may be pointed at another image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -85,7 +89,8 @@ pub(crate) enum Verdict {
 #[derive(Clone, Copy)]
 pub(crate) struct Gate<'a> {
     pub(crate) registry: &'a Registry,
-    pub(crate) store: &'a Store,
+    /// Where the image is that tags are to point at.
+    pub(crate) ours: Source<'a>,
     pub(crate) terms: &'a Terms,
 }
 
@@ -108,33 +113,47 @@ impl Gate<'_> {
         if current.digest == ours.digest {
             return Ok(Verdict::Write(Precondition::None));
         }
-        let refusal = match policy {
-            TagPolicy::Overwrite => None,
-            TagPolicy::Immutable => {
-                let message =
-                    format!("{name} is immutable and points at {}, not at {}", current.digest, ours.digest);
-                Some(
-                    refused(message)
-                        .hint("publish under another tag, or allow it with --tag-policy overwrite"),
-                )
-            }
-            TagPolicy::Forward => self.is_backward(name, &current, ours).await?,
-        };
+        let theirs = (&current, Source::Registry(self.registry, name));
+        let refusal = refusal(policy, name, theirs, (ours, self.ours)).await?;
         Ok(refusal.map_or(Verdict::Write(Precondition::Still(current.digest)), Verdict::Refuse))
     }
+}
 
-    async fn is_backward(
-        &self,
-        name: &Reference,
-        current: &Descriptor,
-        ours: &Descriptor,
-    ) -> Result<Option<Error>, Error> {
-        let theirs = Recorded::read(Source::Registry(self.registry, name), current).await?;
-        let ours = Recorded::read(Source::Store(self.store), ours).await?;
-        Ok(theirs.newer_than(&ours).map(|reason| {
-            refused(format!("{name} points at {}, which is newer: {reason}", current.digest))
-                .hint("build from the newest revision, or allow it with --tag-policy overwrite")
-        }))
+/// The refusal, if a policy does not let `name` be moved from one image to another; each with the place where it is.
+pub(crate) async fn refusal(
+    policy: TagPolicy,
+    name: &dyn Display,
+    (current, there): (&Descriptor, Source<'_>),
+    (ours, here): (&Descriptor, Source<'_>),
+) -> Result<Option<Error>, Error> {
+    let digest = current.digest;
+    if digest == ours.digest {
+        return Ok(None);
+    }
+    Ok(match policy {
+        TagPolicy::Overwrite => None,
+        TagPolicy::Immutable => {
+            let message = format!("{name} is immutable and points at {digest}, not at {}", ours.digest);
+            Some(refused(message).hint("choose another tag, or allow it with --tag-policy overwrite"))
+        }
+        TagPolicy::Forward => {
+            let theirs = Recorded::read(there, current).await?;
+            let newer = theirs.newer_than(&Recorded::read(here, ours).await?);
+            newer.map(|reason| {
+                refused(format!("{name} points at {digest}, which is newer: {reason}"))
+                    .hint("start from the newest revision, or allow it with --tag-policy overwrite")
+            })
+        }
+    })
+}
+
+/// The error of a tag that was not written: refused, where it was no longer what the verdict was about.
+pub(crate) fn unwritten(name: &Reference, error: &RegistryError) -> Option<Error> {
+    match &error.fault {
+        Fault::Answer(answer) if answer.status == PRECONDITION_FAILED => {
+            Some(refused(format!("{name} was moved by somebody else just now")))
+        }
+        _ => None,
     }
 }
 
@@ -170,6 +189,7 @@ pub(crate) fn refused(message: String) -> Error {
 mod tests {
     use gantry_oci::media_type;
     use gantry_registry::RegistryConfig;
+    use gantry_store::Store;
     use gantry_testkit::{FakeRegistry, ImageBuilder};
 
     use super::*;
@@ -210,7 +230,7 @@ mod tests {
         let store = Store::open(directory.path()).unwrap();
         let terms = Terms { policy: Some(TagPolicy::Immutable), ..Terms::default() };
         let client = Registry::new(RegistryConfig::default());
-        let gate = Gate { registry: &client, store: &store, terms: &terms };
+        let gate = Gate { registry: &client, ours: Source::Store(&store), terms: &terms };
         let ours = Descriptor::of(media_type::MANIFEST, b"ours");
         let name = registry.reference(&format!("app:1@{}", Digest::of("absent")));
         let verdict = gate.judge(&name, &ours).await.unwrap();

@@ -12,6 +12,7 @@ use gantry_store::Store;
 use jiff::Timestamp;
 
 use crate::error::{Class, Error, publishing};
+use crate::image::layout::blobs::Blobs;
 
 const REVISION: &str = "org.opencontainers.image.revision";
 const CREATED: &str = "org.opencontainers.image.created";
@@ -27,6 +28,7 @@ const MOST_IMAGES: usize = 16;
 pub(crate) enum Source<'a> {
     Store(&'a Store),
     Registry(&'a Registry, &'a Reference),
+    Layout(&'a Blobs),
 }
 
 /// An image's age.
@@ -112,6 +114,7 @@ impl Source<'_> {
             Self::Registry(registry, name) => {
                 registry.manifest(name, &at.digest).await.map_err(|error| publishing(&error))?.bytes
             }
+            Self::Layout(blobs) => in_layout(blobs, at)?,
         };
         Document::parse(&bytes, None).map_err(|error| {
             Error::new(Class::Verification, format!("cannot tell how old {} is: {error}", at.digest))
@@ -130,8 +133,16 @@ impl Source<'_> {
                 let fetched = registry.fetch_blob(name, at, &mut bytes).await;
                 fetched.map(|()| bytes).map_err(|error| publishing(&error))
             }
+            Self::Layout(blobs) => in_layout(blobs, at),
         }
     }
+}
+
+fn in_layout(blobs: &Blobs, at: &Descriptor) -> Result<Vec<u8>, Error> {
+    blobs.document(&at.digest).map_err(|error| {
+        let message = format!("cannot tell how old an image is: cannot read {}: {error}", at.digest);
+        Error::new(Class::Verification, message)
+    })
 }
 
 #[cfg(test)]

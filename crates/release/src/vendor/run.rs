@@ -13,6 +13,7 @@ use crate::error::{Class, Error};
 use crate::image::source::Source;
 use crate::image::target::{Board, Target};
 use crate::image::{Images, Place};
+use crate::publish::TagPolicy;
 
 /// What to vendor.
 #[derive(Debug, Clone)]
@@ -203,6 +204,7 @@ impl<'a> One<'a> {
             platforms: own.or_else(|| request.platforms.clone()),
             attached: request.attached,
             trust: Trust::default(),
+            policy: TagPolicy::Overwrite,
             all_tags: false,
         };
         let mut one = Self { images, request, planned, board, copy };

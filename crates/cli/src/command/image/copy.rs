@@ -7,8 +7,9 @@ use gantry_oci::Platform;
 use gantry_release::{Attached, CopyReport, CopyRequest, Error, PlatformForm, Platforms, Trust, copy};
 
 use super::{location, perform, platforms, print};
-use crate::args::{Global, ProgressMode};
+use crate::args::{Global, ProgressMode, TagPolicyArgs};
 use crate::failure::usage;
+use crate::terms::tag_policy;
 
 /// Flags of `gantry image copy`.
 #[derive(Debug, Args)]
@@ -21,6 +22,8 @@ pub(crate) struct Copy {
     /// Look at every part also where the destination has the image already
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    policy: TagPolicyArgs,
     /// How to show progress
     #[arg(long, value_enum, default_value_t = ProgressMode::Auto, env = "BUILDKIT_PROGRESS")]
     progress: ProgressMode,
@@ -98,6 +101,7 @@ pub(super) async fn run(global: &Global, args: &Copy) -> Result<ExitCode, Error>
         platforms: Some(Platforms { wanted, form }).filter(|platforms| !platforms.wanted.is_empty()),
         attached: args.parts.attached(),
         trust: if args.force { Trust::Nothing } else { Trust::default() },
+        policy: tag_policy(global, &args.policy)?,
         all_tags: args.all_tags,
     };
     let line = |report: &CopyReport| format!("{}\n", report.destination.pinned(report.digest));

@@ -13,8 +13,9 @@ use serde_json::json;
 
 use super::{location, perform, platforms, print};
 use crate::annotation_spec::parse_all as annotations;
-use crate::args::{Global, ProgressMode};
+use crate::args::{Global, ProgressMode, TagPolicyArgs};
 use crate::failure::usage;
+use crate::terms::tag_policy;
 
 /// Flags of `gantry image create`.
 #[derive(Debug, Args)]
@@ -41,6 +42,8 @@ pub(crate) struct Create {
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, default_value_t = true, num_args = 0..=1,
           require_equals = true, default_missing_value = "true")]
     prefer_index: bool,
+    #[command(flatten)]
+    policy: TagPolicyArgs,
     #[command(flatten)]
     output: Output,
     /// Images, digests, or descriptors as JSON
@@ -107,6 +110,7 @@ pub(super) async fn run(global: &Global, args: &Create) -> Result<ExitCode, Erro
         annotations: annotations(&args.annotation)?,
         platforms: platforms(&args.platform)?,
         prefer_index: args.prefer_index,
+        policy: tag_policy(global, &args.policy)?,
         dry_run: args.dry_run,
     };
     let work = async |images: &gantry_release::Images| create(images, &request).await;
