@@ -99,7 +99,7 @@ pub(crate) enum PolicyArg {
 
 /// Flags of `gantry publish`.
 #[derive(Debug, Args)]
-#[command(override_usage = "gantry publish [OPTIONS] <RESULT>\n       gantry publish --list")]
+#[command(override_usage = "gantry publish [OPTIONS] <RESULT>\n       gantry publish --list [--format json]")]
 pub(crate) struct Publish {
     /// The result: its digest, the beginning of that (4 digits or more), a name that it was built under, or a metadata
     /// file
@@ -119,6 +119,9 @@ pub(crate) struct Publish {
     /// Show what can be published, the newest first, and what was interrupted
     #[arg(long, conflicts_with_all = ["result", "tag", "metadata_file", "iidfile"])]
     pub(crate) list: bool,
+    /// How to show the list; what the document holds: docs/publishing.md
+    #[arg(long, value_enum, default_value_t = Format::Text, requires = "list")]
+    pub(crate) format: Format,
     /// Write digests of the result to this file, as JSON
     #[arg(long, value_name = "PATH")]
     pub(crate) metadata_file: Option<PathBuf>,

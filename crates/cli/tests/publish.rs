@@ -7,6 +7,7 @@ use std::fs;
 
 use gantry_oci::{Digest, Document, Index, Manifest};
 use gantry_testkit::{Fault, ImageTarget};
+use serde_json::{Value, json};
 
 #[path = "support/complete.rs"]
 mod complete;
@@ -63,6 +64,25 @@ fn root_results_are_listed_and_told_apart() {
         assert!(list.contains(part), "{list}");
     }
     assert!(list.contains(&world.expand("HOST/app:old (published)")), "{list}");
+
+    let document = publish(&world, &["--list", "--format=json"]).success().stdout;
+    let document: Value = serde_json::from_str(&document).unwrap();
+    let (newest, oldest) = (&document["results"][0], &document["results"][1]);
+    assert_eq!(newest["digest"], second.to_string());
+    assert_eq!(newest["platforms"], json!(["linux/amd64", "linux/arm64"]));
+    assert_eq!(newest["outputs"].as_array().unwrap().len(), 1);
+    assert_eq!(document["unfinished"], json!([]));
+    let name = |result: &Value, name: &str| {
+        let names = result["names"].as_array().unwrap().clone();
+        names.into_iter().find(|one| one["name"] == world.expand(name)).unwrap()
+    };
+    let published = name(oldest, "HOST/app:old");
+    let time: &str = published["published"].as_str().unwrap();
+    assert!(time.parse::<jiff::Timestamp>().is_ok(), "{time}");
+    assert_eq!(published["current"], true);
+    let lost = name(oldest, "r.example/app:1");
+    assert_eq!((&lost["current"], &lost["published"]), (&json!(false), &Value::Null));
+    refused(&world, &["--format=json", "r.example/app:1"], 2);
 
     let unknown = publish(&world, &["r.example/other:1", "--tag=HOST/x:1"]).code(4);
     assert!(unknown.stderr.contains("has no result `r.example/other:1`"), "{}", unknown.stderr);

@@ -278,6 +278,11 @@ fn root_what_did_not_end_is_mentioned_and_goes_on_on_its_terms() {
     let line = list.lines().last().unwrap();
     assert!(line.starts_with(&format!("not ended: {}", &new.hex()[..12])), "{list}");
     assert!(line.ends_with("it was verified, and had 0 of 1 tags"), "{list}");
+    let document = publish(&world, &["--list", "--format=json"]).success().stdout;
+    let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+    let unfinished = &document["unfinished"][0];
+    assert_eq!((&unfinished["digest"], &unfinished["state"]), (&new.to_string().into(), &"verified".into()));
+    assert_eq!(unfinished["names"][0], world.expand("HOST/app:1"));
     // Somebody publishes in between: what was expected of the tag is no longer so.
     published(&world, &[&old.to_string(), "--tag=HOST/app:between"]);
     let between = build(&world, "3\n", &["--push", "--tag=HOST/third:1"]);
