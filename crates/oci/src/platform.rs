@@ -8,6 +8,54 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+/// The operating systems that can stand alone.
+const SYSTEMS: [&str; 17] = [
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "hurd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "nacl",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "windows",
+    "zos",
+];
+/// The architectures that can stand alone.
+const ARCHITECTURES: [&str; 24] = [
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "armbe",
+    "arm64",
+    "arm64be",
+    "ppc64",
+    "ppc64le",
+    "loong64",
+    "mips",
+    "mipsle",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "ppc",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
+];
+
 /// A normalised platform.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Platform {
@@ -54,6 +102,16 @@ impl Platform {
     /// The platform that this program was compiled for.
     pub fn host() -> Self {
         Self::new(std::env::consts::OS, std::env::consts::ARCH, "").expect("Rust's own names are valid")
+    }
+
+    /// The platform that one word stands for, if it is the name of a system or an architecture that Go knows.
+    fn of_word(word: &str) -> Option<Result<Self, PlatformError>> {
+        let word = word.to_ascii_lowercase();
+        if word == "macos" || SYSTEMS.contains(&word.as_str()) {
+            return Some(Self::new(&word, std::env::consts::ARCH, ""));
+        }
+        let (architecture, _) = normal_architecture(&word, "");
+        ARCHITECTURES.contains(&architecture.as_str()).then(|| Self::new("linux", &word, ""))
     }
 
     /// Operating system.
@@ -108,6 +166,7 @@ fn normal_architecture(architecture: &str, variant: &str) -> (String, String) {
         ("x86_64" | "x86-64", variant) => ("amd64", variant),
         ("i386" | "i486" | "i586" | "i686" | "x86", _) => ("386", ""),
         ("aarch64" | "arm64", "8" | "v8" | "v8.0") => ("arm64", ""),
+        ("aarch64" | "arm64", "9" | "9.0" | "v9.0") => ("arm64", "v9"),
         ("aarch64", variant) => ("arm64", variant),
         ("armhf", _) => ("arm", "v7"),
         ("armel", _) => ("arm", "v6"),
@@ -135,17 +194,19 @@ impl fmt::Display for Platform {
 impl FromStr for Platform {
     type Err = PlatformError;
 
-    /// Parses `os/arch[/variant]`, a bare architecture (Linux is meant) or `local` for the host's own.
+    /// Parses `os/arch[/variant]`, a bare architecture (Linux is meant), a bare operating system (the host's
+    /// architecture is meant) or `local` for the host's own.
     fn from_str(text: &str) -> Result<Self, PlatformError> {
         let refuse = |reason| PlatformError { text: text.to_owned(), reason };
         let parts: Vec<&str> = text.trim().split('/').collect();
         match parts[..] {
             ["local"] => Ok(Self::host()),
             [""] => Err(refuse("it is empty")),
-            ["linux" | "windows" | "darwin" | "freebsd"] => {
-                Err(refuse("it needs an architecture, like linux/amd64"))
-            }
-            [architecture] => Self::new("linux", architecture, ""),
+            [word] => Self::of_word(word).unwrap_or_else(|| {
+                Err(refuse(
+                    "it is neither an operating system nor an architecture; write it like linux/amd64",
+                ))
+            }),
             [os, architecture] => Self::new(os, architecture, ""),
             [os, architecture, variant] => Self::new(os, architecture, variant),
             _ => Err(refuse("it has more than three parts")),
@@ -194,7 +255,11 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Platform>().unwrap().to_string(), normal, "{text}");
         }
-        for bad in ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux/am d64", "linux/../x"] {
+        for (text, os) in [("linux", "linux"), ("Windows", "windows"), ("macos", "darwin")] {
+            let (found, host) = (text.parse::<Platform>().unwrap(), Platform::host());
+            assert_eq!((found.os(), found.architecture()), (os, host.architecture()), "{text}");
+        }
+        for bad in ["", "x", "linux/", "/amd64", "a/b/c/d", "linux/am d64", "linux/../x"] {
             assert!(bad.parse::<Platform>().is_err(), "{bad}");
         }
     }
