@@ -65,7 +65,7 @@ impl CheckReport {
             result["warnings"] = Value::Null;
         }
         if let Some(error) = &self.error {
-            let location = if error.has_place() { source_json::location(&error.lines) } else { json!({}) };
+            let location = if error.has_place() { source_json::locations(error) } else { json!({}) };
             result["buildError"] = json!({ "message": error.message, "location": location });
         }
         result

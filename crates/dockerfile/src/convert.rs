@@ -32,7 +32,7 @@ use crate::instruction::{Instruction, Kind};
 use crate::lex::Lexer;
 use crate::lint::{Linter, Rule};
 use crate::options::{Conversion, Converted, Images, Options};
-use crate::stages::{Command, Reach, StageId, Stages};
+use crate::stages::{Command, Origin, Reach, StageId, Stages};
 use crate::suggest;
 use epoch::Epoch;
 use history::Histories;
@@ -88,7 +88,7 @@ pub(crate) fn through<T>(
         Epoch::Known(epoch) => epoch,
         Epoch::Of(request) => return Ok(Conversion::NeedsTime(*request)),
     };
-    let missing = stages.resolve(reach, &options, images)?;
+    let missing = stages.resolve(reach, &options, images, lint)?;
     if !missing.is_empty() {
         return Ok(Conversion::NeedsImages(missing));
     }
@@ -194,15 +194,16 @@ impl<'a> Converter<'a> {
         let stages = self.stages;
         let wanted = stages.within(reach);
         // What only a `--from` names is there from the beginning.
-        for stage in wanted.iter().filter(|stage| stages.list[**stage].anonymous) {
+        for stage in wanted.iter().filter(|stage| stages.list[**stage].origin == Origin::Anonymous) {
             self.states[*stage] = Some(self.base_state(*stage));
         }
-        for stage in wanted.iter().filter(|stage| !stages.list[**stage].anonymous) {
+        for stage in wanted.iter().filter(|stage| stages.list[**stage].origin != Origin::Anonymous) {
             let mut state = self.base_state(*stage);
             let lines = &stages.list[*stage].lines;
             self.spend(state.weight).map_err(|fault| fault.at(lines))?;
             state.begin();
-            for command in &stages.list[*stage].commands {
+            let skipped = stages.list[*stage].origin == Origin::Replaced && reach == Reach::Target;
+            for command in stages.list[*stage].commands.iter().filter(|_| !skipped) {
                 let place = Place { stage: *stage, command };
                 self.instruction(&mut state, place).map_err(|fault| fault.at(place.lines()))?;
                 let bytes = self.histories.remember(&mut state);
@@ -268,7 +269,7 @@ impl<'a> Converter<'a> {
             self.comparisons += state.environment.len();
             let near = match self.comparisons > MAX_COMPARISONS {
                 true => None,
-                false => suggest::closest(name, state.environment.names()),
+                false => suggest::first_closest(name, state.environment.names()),
             };
             let hint = near.map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
             self.warn(Rule::UndefinedVar, format!("Usage of undefined variable '${name}'{hint}"), place);
@@ -279,14 +280,22 @@ impl<'a> Converter<'a> {
         self.lint.report(rule, &place.command.instruction.comments, place.lines(), message);
     }
 
-    /// The files of a stage that was converted before.
-    fn files_of(&self, stage: StageId) -> Option<Option<NodeId>> {
-        self.states[stage].as_ref().map(|state| state.node)
+    /// The files of a stage that was converted before. A trigger may take something from the stage that it is fired
+    /// in: from what is there so far.
+    fn files_of(&self, stage: StageId, state: &State, place: Place<'_>) -> Option<Option<NodeId>> {
+        match stage == place.stage {
+            true => Some(state.node),
+            false => self.states[stage].as_ref().map(|state| state.node),
+        }
     }
 
     /// Notes that a path of a stage is used, which matters if its files come from a local directory.
-    fn use_path(&mut self, stage: StageId, path: &str) {
-        if let Some(local) = self.states[stage].as_ref().and_then(|state| state.local) {
+    fn use_path(&mut self, stage: StageId, path: &str, state: &State, place: Place<'_>) {
+        let local = match stage == place.stage {
+            true => state.local,
+            false => self.states[stage].as_ref().and_then(|state| state.local),
+        };
+        if let Some(local) = local {
             self.use_local(local, path);
         }
     }

@@ -36,6 +36,8 @@ pub struct Error {
     pub message: String,
     /// The lines of the instruction at fault.
     pub lines: Lines,
+    /// The lines of others that have part in it, if it takes several.
+    pub others: Vec<Lines>,
     /// What to do about it.
     pub hints: Vec<String>,
 }
@@ -102,6 +104,7 @@ impl Fault {
 
     /// The error on these lines.
     pub(crate) fn at(self, lines: &Lines) -> Error {
-        Error { kind: self.kind, message: self.message, lines: lines.clone(), hints: self.hints }
+        let (lines, others) = (lines.clone(), Vec::new());
+        Error { kind: self.kind, message: self.message, lines, others, hints: self.hints }
     }
 }

@@ -177,7 +177,7 @@ fn read_kind(node: &Node, escape: char) -> Result<Kind, Fault> {
         "ADD" => Kind::Copy(copy::read(node, CopyKind::Add)?),
         "COPY" => Kind::Copy(copy::read(node, CopyKind::Copy)?),
         "HEALTHCHECK" => Kind::Healthcheck(healthcheck::read(node)?),
-        "ONBUILD" => Kind::Onbuild(settings::trigger(node, escape)?),
+        "ONBUILD" => Kind::Onbuild(settings::trigger(node)?),
         "ARG" => Kind::Arg(settings::definitions(node, escape)?),
         "ENV" => Kind::Env(settings::pairs(node, &keyword, escape)?),
         "LABEL" => Kind::Label(settings::pairs(node, &keyword, escape)?),

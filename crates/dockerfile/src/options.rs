@@ -182,6 +182,13 @@ pub struct ImageInfo {
     pub config: ImageConfig,
 }
 
+impl ImageInfo {
+    /// Whether it has no layers. Images in the oldest form say so in their history alone.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.config.rootfs.diff_ids.is_empty() && self.config.history.iter().all(|entry| entry.empty_layer)
+    }
+}
+
 /// The images, and the times of sources, known so far.
 #[derive(Debug, Clone, Default)]
 pub struct Images {

@@ -6,6 +6,7 @@
 
 pub(crate) mod directive;
 mod heredoc;
+mod shape;
 mod words;
 
 pub(crate) use heredoc::Heredoc;
@@ -14,6 +15,7 @@ pub(crate) use words::{KeyValue, blank_separated, key_values, quoted_words};
 use std::borrow::Cow;
 
 use directive::Directives;
+use shape::Shape;
 
 use crate::error::{Error, Fault, Lines};
 
@@ -56,8 +58,6 @@ pub(crate) enum Arguments {
     Text(String),
 }
 
-/// The instructions that take a JSON list.
-const JSON_KEYWORDS: [&str; 7] = ["add", "cmd", "copy", "entrypoint", "run", "shell", "volume"];
 /// The instructions that take heredocs.
 const HEREDOC_KEYWORDS: [&str; 3] = ["add", "copy", "run"];
 
@@ -219,8 +219,10 @@ impl Node {
     /// Reads a joined line.
     fn read(line: &str, escape: char) -> Result<Self, Fault> {
         let (keyword, flags, rest) = words::split_instruction(line, escape);
-        let takes_json = JSON_KEYWORDS.contains(&keyword.to_ascii_lowercase().as_str());
-        let json = if takes_json { json_list(&rest)? } else { None };
+        let json = match Shape::of(&keyword) {
+            Shape::Json => json_list(&rest)?,
+            shape => shape.check(&rest, escape).map(|()| None)?,
+        };
         Ok(Self {
             keyword,
             flags,

@@ -2,16 +2,27 @@
 //!
 //! There is one range for each line, and texts are base64: that is how protobuf messages look in Go's JSON.
 
+use std::collections::BTreeSet;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use crate::error::Lines;
+use crate::error::{Error, Lines};
 
 /// Lines.
 pub(crate) fn location(lines: &Lines) -> Value {
-    let range = |line: u32| json!({ "start": { "line": line }, "end": { "line": line } });
     json!({ "ranges": lines.clone().map(range).collect::<Vec<_>>() })
+}
+
+/// All lines that have part in an error.
+pub(crate) fn locations(error: &Error) -> Value {
+    let lines: BTreeSet<u32> = error.others.iter().cloned().chain([error.lines.clone()]).flatten().collect();
+    json!({ "ranges": lines.into_iter().map(range).collect::<Vec<_>>() })
+}
+
+fn range(line: u32) -> Value {
+    json!({ "start": { "line": line }, "end": { "line": line } })
 }
 
 /// The bytes of a file.

@@ -8,6 +8,7 @@ mod arguments;
 mod from;
 mod graph;
 mod trigger;
+mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,10 +16,11 @@ use gantry_oci::{Platform, Reference};
 
 pub(crate) use arguments::Globals;
 pub(crate) use graph::Reach;
+pub(crate) use written::{Written, read};
 
 use crate::error::{Error, Fault, Lines};
-use crate::instruction::{self, Instruction, Kind, check_casing};
-use crate::lint::{Linter, Rule};
+use crate::instruction::{Instruction, Kind, check_casing};
+use crate::lint::Linter;
 use crate::options::{NamedContext, Options};
 use crate::parser::Dockerfile;
 
@@ -41,6 +43,8 @@ pub(crate) struct Stages {
     pub(crate) globals: Globals,
     by_name: BTreeMap<String, StageId>,
     escape: char,
+    /// Why a base cannot be the name of an image. Everything else about stages is refused before.
+    misnamed: Option<Error>,
 }
 
 /// A stage.
@@ -68,10 +72,11 @@ pub(crate) struct Stage {
     pub(crate) commands: Vec<Command>,
     /// The number of its steps.
     pub(crate) steps: usize,
+
     /// Whether results of earlier builds are not to be used.
     pub(crate) ignore_cache: bool,
-    /// Whether no FROM made it: it is there as soon as its base is.
-    pub(crate) anonymous: bool,
+    /// What made it.
+    pub(crate) origin: Origin,
     /// The stages that it takes something from.
     needs: Vec<StageId>,
     /// Whether the triggers of its base have been added.
@@ -83,6 +88,18 @@ impl Stage {
     pub(crate) fn needs(&self) -> &[StageId] {
         &self.needs
     }
+}
+
+/// What made a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A FROM.
+    Written,
+    /// A FROM, but a context has its name and stands for it. What it does is read, checked and left to its children, but
+    /// not built.
+    Replaced,
+    /// Only a `--from`: it is there as soon as its base is.
+    Anonymous,
 }
 
 /// What a stage builds on.
@@ -112,8 +129,14 @@ pub(crate) struct Command {
 impl Stages {
     /// Reads all instructions of a file and connects its stages.
     pub(crate) fn read(file: &Dockerfile, options: &Options, lint: &mut Linter) -> Result<Self, Error> {
-        let (arguments, written) = split(instructions(file, lint)?)?;
-        check_names(&written, lint);
+        let (arguments, written) = read(file, lint)?;
+        if written.is_empty() {
+            let last = file.nodes.last().map_or(1..=1, |node| node.lines.clone());
+            return Err(Fault::semantics("the file has no build stage")
+                .hint("begin one with FROM")
+                .at(&last));
+        }
+        written::check_names(&written, lint);
         check_casing(
             written.iter().flat_map(|stage| std::iter::once(&stage.first).chain(&stage.commands)),
             lint,
@@ -122,14 +145,21 @@ impl Stages {
         let predefined = Globals::predefined(target_name, options);
         predefined.check_defaults(&arguments, &written, file.escape, lint);
         let globals = predefined.with(&arguments, file.escape, &options.build_args)?;
-        let mut stages =
-            Self { list: Vec::new(), target: 0, globals, by_name: BTreeMap::new(), escape: file.escape };
+        let mut stages = Self {
+            list: Vec::new(),
+            target: 0,
+            globals,
+            by_name: BTreeMap::new(),
+            escape: file.escape,
+            misnamed: None,
+        };
         for (index, stage) in written.into_iter().enumerate() {
             stages.add(index, stage, options, lint)?;
         }
         stages.target = stages.find_target(options.target.as_deref())?;
         stages.connect(options)?;
         stages.refuse_cycles()?;
+        stages.refuse_misnamed()?;
         if let [only] = &mut stages.list[..] {
             only.label.clear();
         }
@@ -147,35 +177,31 @@ impl Stages {
         let Instruction { lines, source, .. } = &first;
         let expanded = self.expand_from(&from, &first, lint).map_err(|fault| fault.at(lines))?;
         let wanted = expanded.platform.as_ref().unwrap_or(&options.platform);
-        let replaced = from.name.as_deref().and_then(|name| named_context(name, wanted, options));
-        let (base, commands) = match replaced {
-            Some(base) => (base, Vec::new()),
-            None => (
-                self.base(&expanded.base, wanted, options).map_err(|fault| fault.at(lines))?,
-                commands
-                    .into_iter()
-                    .map(|instruction| Command { instruction, sources: Vec::new(), is_trigger: false })
-                    .collect::<Vec<_>>(),
-            ),
+        if let Some(name) = &from.name {
+            written::check_name(name).map_err(|fault| fault.at(lines))?;
+        }
+        let replacement = from.name.as_deref().and_then(|name| named_context(name, wanted, options));
+        let base = self.base(&expanded.base, wanted, options, lines);
+        let is_step = |instruction: &&Instruction| {
+            matches!(instruction.kind, Kind::Run(_) | Kind::Copy(_) | Kind::Workdir(_))
         };
-        let is_step = |command: &&Command| {
-            matches!(command.instruction.kind, Kind::Run(_) | Kind::Copy(_) | Kind::Workdir(_))
-        };
-        let has_image = !matches!(base, Base::Stage(_) | Base::Scratch);
+        let own_steps = commands.iter().filter(is_step).count()
+            + usize::from(!matches!(base, Base::Stage(_) | Base::Scratch));
+        let command = |instruction| Command { instruction, sources: Vec::new(), is_trigger: false };
         self.list.push(Stage {
             label: from.name.clone().unwrap_or_else(|| format!("stage-{index}")),
             description: from.name.as_deref().and_then(|name| first.description(name)).map(str::to_owned),
             name: from.name.clone(),
             arguments: expanded.used,
-            base,
+            steps: if replacement.is_some() { 0 } else { own_steps },
+            origin: if replacement.is_some() { Origin::Replaced } else { Origin::Written },
+            base: replacement.unwrap_or(base),
             base_name: expanded.base,
             source: source.clone(),
             platform: expanded.platform,
             lines: lines.clone(),
-            steps: usize::from(has_image) + commands.iter().filter(is_step).count(),
-            commands,
+            commands: commands.into_iter().map(command).collect(),
             ignore_cache: options.cache.ignores(from.name.as_deref()),
-            anonymous: false,
             needs: Vec::new(),
             triggered: false,
         });
@@ -186,20 +212,30 @@ impl Stages {
     }
 
     /// What a name after FROM, or one after `--from` that is no stage, stands for.
-    fn base(&self, name: &str, platform: &Platform, options: &Options) -> Result<Base, Fault> {
+    fn base(&mut self, name: &str, platform: &Platform, options: &Options, lines: &Lines) -> Base {
         if let Some(stage) = self.by_name.get(name) {
-            return Ok(Base::Stage(*stage));
+            return Base::Stage(*stage);
         }
         if let Some(context) = named_context(name, platform, options) {
-            return Ok(context);
+            return context;
         }
         if name == SCRATCH {
-            return Ok(Base::Scratch);
+            return Base::Scratch;
         }
-        let reference = name.parse().map_err(|error: gantry_oci::ReferenceError| {
-            Fault::semantics(error.to_string()).suggest(name, self.by_name.keys().map(String::as_str))
-        })?;
-        Ok(Base::Image(reference))
+        match name.parse::<Reference>() {
+            Ok(reference) => Base::Image(reference),
+            Err(error) => {
+                let names = self.by_name.keys().map(String::as_str);
+                let fault = Fault::semantics(error.to_string()).suggest(name, names);
+                self.misnamed.get_or_insert(fault.at(lines));
+                Base::Scratch
+            }
+        }
+    }
+
+    /// Refuses a base that is neither a stage nor the name of an image.
+    fn refuse_misnamed(&mut self) -> Result<(), Error> {
+        self.misnamed.take().map_or(Ok(()), Err)
     }
 
     /// The stage of this name, however it is cased.
@@ -216,65 +252,6 @@ impl Stages {
                 .suggest(name, self.by_name.keys().map(String::as_str))
                 .at(&lines)
         })
-    }
-}
-
-/// A stage as it was written.
-#[derive(Debug)]
-pub(crate) struct Written {
-    /// What its FROM says.
-    pub(crate) from: instruction::From,
-    /// Its FROM.
-    pub(crate) first: Instruction,
-    /// The instructions after it.
-    pub(crate) commands: Vec<Instruction>,
-}
-
-/// The instructions of a file.
-pub(crate) fn instructions(file: &Dockerfile, lint: &mut Linter) -> Result<Vec<Instruction>, Error> {
-    file.nodes.iter().map(|node| Instruction::read(node, file.escape, lint)).collect()
-}
-
-/// Parts the arguments before the first stage from the stages.
-pub(crate) fn split(instructions: Vec<Instruction>) -> Result<(Vec<Instruction>, Vec<Written>), Error> {
-    let mut arguments = Vec::new();
-    let mut stages: Vec<Written> = Vec::new();
-    let mut last = 1..=1;
-    for instruction in instructions {
-        last = instruction.lines.clone();
-        match (&instruction.kind, stages.last_mut()) {
-            (Kind::From(from), _) => {
-                let from = from.clone();
-                stages.push(Written { from, first: instruction, commands: Vec::new() });
-            }
-            (_, Some(stage)) => stage.commands.push(instruction),
-            (Kind::Arg(_), None) => arguments.push(instruction),
-            (_, None) => {
-                return Err(Fault::semantics("no build stage in current context")
-                    .hint("only ARG may stand before the first FROM")
-                    .at(&last));
-            }
-        }
-    }
-    match stages.is_empty() {
-        true => Err(Fault::semantics("the file has no build stage").hint("begin one with FROM").at(&last)),
-        false => Ok((arguments, stages)),
-    }
-}
-
-fn check_names(stages: &[Written], lint: &mut Linter) {
-    let mut seen = BTreeSet::new();
-    for stage in stages {
-        let Some(name) = stage.from.name.as_deref() else { continue };
-        let mut report = |rule, message| lint.report(rule, &[], &stage.first.lines, message);
-        if RESERVED.contains(&name) {
-            let message = format!("Stage name should not use the same name as reserved stage {name:?}");
-            report(Rule::ReservedStageName, message);
-        }
-        if !seen.insert(name) {
-            let message = format!("Duplicate stage name {name:?}, stage names should be unique");
-            report(Rule::DuplicateStageName, message);
-        }
     }
 }
 

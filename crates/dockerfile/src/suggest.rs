@@ -5,8 +5,24 @@ const MAX_DISTANCE: usize = 2;
 /// Words longer than this are no slips of the finger, and the table of distances grows with their square.
 const MAX_WORD: usize = 128;
 
+/// The option that is nearest to the word, if one is near, the first of equally near ones: as BuildKit chooses among
+/// variables, whose order it knows. None if the word itself is an option.
+pub(crate) fn first_closest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    best(word, options, |_| ())
+}
+
 /// The option that is nearest to the word, if one is near; none if the word itself is an option.
 pub(crate) fn closest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    // Of equally near ones, the one with the same letters was meant.
+    best(word, options, |option| letters(word) != letters(option))
+}
+
+/// The option with the least distance, and of those the one with the least rank.
+fn best<'a, R: PartialOrd>(
+    word: &str,
+    options: impl IntoIterator<Item = &'a str>,
+    rank: impl Fn(&str) -> R,
+) -> Option<String> {
     let mut best = None;
     for option in options {
         if option == word {
@@ -16,13 +32,12 @@ pub(crate) fn closest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>
         if distance > MAX_DISTANCE {
             continue;
         }
-        // Of equally near ones, the one with the same letters was meant.
-        let rank = (distance, letters(word) != letters(option));
-        if best.is_none_or(|(least, _)| rank < least) {
+        let rank = (distance, rank(option));
+        if best.as_ref().is_none_or(|(least, _)| rank < *least) {
             best = Some((rank, option));
         }
     }
-    best.map(|(_, option)| option.to_owned())
+    best.map(|(_, option)| option.to_owned()).filter(|option| !option.is_empty())
 }
 
 /// Levenshtein's distance, or more than [`MAX_DISTANCE`] if it is more than that.
@@ -72,5 +87,7 @@ mod tests {
         ] {
             assert_eq!(closest(word, options.iter().copied()).as_deref(), wanted, "{word}");
         }
+        assert_eq!(first_closest("RNU", ["ENV", "RUN"]).as_deref(), Some("ENV"));
+        assert_eq!(first_closest("A", [""]), None);
     }
 }

@@ -34,7 +34,7 @@ pub struct Target {
 pub fn targets(text: &[u8]) -> Result<Targets, Error> {
     let decoded = front_end::read_text(text)?;
     let file = parser::parse(&decoded)?;
-    let (_, written) = stages::split(stages::instructions(&file, &mut Linter::default())?)?;
+    let (_, written) = stages::read(&file, &mut Linter::default())?;
     let target = |stage: &stages::Written| {
         let name = stage.from.name.clone().unwrap_or_default();
         Target {
@@ -70,6 +70,8 @@ impl Targets {
             Value::Object(object)
         };
         let list: Vec<Value> = self.list.iter().enumerate().map(target).collect();
+        // So Go writes a list that nothing was ever added to.
+        let list = if list.is_empty() { Value::Null } else { Value::Array(list) };
         json!({ "targets": list, "sources": [source_json::data(&self.text)] })
     }
 }
@@ -101,6 +103,7 @@ mod tests {
                 },
             ])
         );
+        assert_eq!(super::targets(b"ARG a").unwrap().to_json()["targets"], Value::Null);
         assert!(super::targets(b"RUN x").is_err() && super::targets(b"FROM a b").is_err());
     }
 }

@@ -87,7 +87,8 @@ async fn checked(sources: Sources<'_>, input: &Input, check: impl Fn(&Images) ->
             let lines = error.excerpt.map_or(1..=1, |excerpt| excerpt.lines);
             let message = std::iter::once(error.message).chain(error.causes).collect::<Vec<_>>().join(": ");
             let kind = ErrorKind::Semantics;
-            report.error = Some(gantry_dockerfile::Error { kind, message, lines, hints: error.hints });
+            let (others, hints) = (Vec::new(), error.hints);
+            report.error = Some(gantry_dockerfile::Error { kind, message, lines, others, hints });
             break;
         }
         report = check(&known);

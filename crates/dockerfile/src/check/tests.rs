@@ -57,3 +57,19 @@ fn stages_that_nobody_needs() {
     let report = check(b"FROM one AS a\nMAINTAINER me\nFROM two", &options(), &Images::default());
     assert_eq!((report.wanted.len(), report.warnings.len()), (2, 1), "what is known is said");
 }
+
+#[test]
+fn all_lines_of_a_circle() {
+    let text =
+        "FROM scratch AS a\nCOPY --from=b / /\nCOPY --from=b \\\n / /\nFROM scratch AS b\nCOPY --from=a / /";
+    let error = &report(text, &options())["buildError"];
+    let lines: Vec<u64> = error["location"]["ranges"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|range| range["start"]["line"].as_u64().unwrap())
+        .collect();
+    assert_eq!(lines, [3, 4, 6], "{error}");
+    let error = check(text.as_bytes(), &options(), &Images::default()).error.unwrap();
+    assert!(error.hints[0].contains("a → b → a"), "{error:?}");
+}

@@ -7,7 +7,6 @@ use super::state::State;
 use super::{Converter, Local, LocalId, metadata, pb_platform, set_command};
 use crate::context::{self, RemoteContext};
 use crate::graph::{NodeId, Recipe};
-use crate::lint::Rule;
 use crate::options::{ImageInfo, NamedContext, ResolveMode};
 use crate::stages::{Base, StageId};
 
@@ -82,7 +81,7 @@ impl<'a> Converter<'a> {
         let mut state = self.state_of(&info.config, &platform);
         let pinned = reference.pinned(info.digest);
         state.base = Some((pinned.clone(), platform.clone()));
-        if is_empty(&info.config) {
+        if info.is_empty() {
             return state;
         }
         let name = self.step_name(&mut state, stage, &format!("FROM {pinned}"), false);
@@ -90,7 +89,6 @@ impl<'a> Converter<'a> {
         let written = &self.stages.list[stage];
         set_command(&mut metadata, &written.source);
         let lines = written.lines.clone();
-        self.warn_of_platform(stage, &info.config, &platform);
         state.node = Some(self.add_image(&pinned, &platform, metadata, &lines));
         state
     }
@@ -166,20 +164,6 @@ impl<'a> Converter<'a> {
         self.locals.push(Local { node, paths: Default::default() });
         self.locals.len() - 1
     }
-
-    fn warn_of_platform(&mut self, stage: StageId, config: &ImageConfig, wanted: &Platform) {
-        let stage = &self.stages.list[stage];
-        if config.os == wanted.os() && config.architecture == wanted.architecture() {
-            return;
-        }
-        let found = Platform::new(&config.os, &config.architecture, &config.variant)
-            .map_or_else(|_| format!("{}/{}", config.os, config.architecture), |found| found.to_string());
-        let message = format!(
-            "Base image {} was pulled with platform {found:?}, expected \"{wanted}\" for current build",
-            stage.base_name
-        );
-        self.lint.report(Rule::InvalidBaseImagePlatform, &[], &stage.lines, message);
-    }
 }
 
 /// The config that children inherit: without the image's layers, its time, and what BuildKit does not know either.
@@ -191,10 +175,6 @@ fn base_config(config: &ImageConfig) -> ImageConfig {
     config.config.extra.clear();
     config.config.on_build = None;
     config
-}
-
-fn is_empty(config: &ImageConfig) -> bool {
-    config.rootfs.diff_ids.is_empty() && config.history.iter().all(|entry| entry.empty_layer)
 }
 
 /// A JSON list as Go writes it: fit for HTML, so that some characters are escaped.

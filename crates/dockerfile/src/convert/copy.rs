@@ -34,7 +34,7 @@ impl Converter<'_> {
         let template = template(state, copy, &expanded)?;
         let files = match place.command.sources.first() {
             None => Some(self.locals[BUILD_CONTEXT].node),
-            Some(source) => self.files_of(*source).ok_or_else(|| {
+            Some(source) => self.files_of(*source, state, place).ok_or_else(|| {
                 Fault::semantics(format!("cannot copy from stage `{}`, it is defined later", copy.from))
                     .hint("move the stage before the one that copies from it")
             })?,
@@ -46,7 +46,7 @@ impl Converter<'_> {
             actions.push(match Remote::parse(source)? {
                 None => {
                     self.warn_of_ignored(copy, source, place);
-                    self.note_path(place, source);
+                    self.note_path(state, place, source);
                     (files, path_action(&template, source, copy))
                 }
                 Some(remote) if copy.kind == CopyKind::Copy => {
@@ -128,10 +128,10 @@ impl Converter<'_> {
     }
 
     /// Notes that a path of the source is wanted.
-    fn note_path(&mut self, place: Place<'_>, path: &str) {
+    fn note_path(&mut self, state: &State, place: Place<'_>, path: &str) {
         match place.command.sources.first() {
             None => self.use_local(BUILD_CONTEXT, path),
-            Some(source) => self.use_path(*source, path),
+            Some(source) => self.use_path(*source, path, state, place),
         }
     }
 

@@ -33,6 +33,12 @@ impl Converter<'_> {
             }
         };
         self.add_mounts(state, run, place, &mut mounts)?;
+        if !run.devices.is_empty() {
+            return Err(Fault::semantics(
+                "RUN --device is only in the labs channel of the Dockerfile language",
+            )
+            .hint("the built-in language is the stable one, docker/dockerfile:1"));
+        }
         self.add_shared_memory(&mut mounts);
         let name = self.command_name(state, &text, &mounts.masked(&state.environment), place);
         self.spend(state.environment.bytes())?;

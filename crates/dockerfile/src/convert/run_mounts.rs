@@ -9,6 +9,7 @@ use crate::error::Fault;
 use crate::graph::{NONE, NodeId, Recipe};
 use crate::instruction::{Mount, MountType, Run, Sharing};
 use crate::paths;
+use crate::stages::{SCRATCH, StageId};
 
 /// The agent that a mount without an id means.
 const DEFAULT_AGENT: &str = "default";
@@ -165,10 +166,16 @@ impl Converter<'_> {
         place: Place<'_>,
         mounts: &mut Mounts,
     ) -> Result<(), Fault> {
-        for (text, source) in run.mounts.iter().zip(&place.command.sources) {
-            let mount = Mount::read(text, |value| self.expand(state, value, place))?;
-            if !mount.from.is_empty() && self.files_of(*source).is_none() {
-                let message = format!("cannot mount from stage `{}`, it is defined later", mount.from);
+        let read = |text: &String| Mount::read(text, |value| self.expand(state, value, place));
+        let wanted: Vec<Mount> = run.mounts.iter().map(read).collect::<Result<_, _>>()?;
+        for (mount, source) in wanted.into_iter().zip(&place.command.sources) {
+            // What no stage is named for begins with nothing; but a stage may have that name.
+            let from = match mount.kind {
+                MountType::Cache if mount.from.is_empty() => SCRATCH,
+                _ => mount.from.as_str(),
+            };
+            if !from.is_empty() && self.files_of(*source, state, place).is_none() {
+                let message = format!("cannot mount from stage `{from}`, it is defined later");
                 return Err(
                     Fault::semantics(message).hint("move the stage before the one that mounts from it")
                 );
@@ -193,7 +200,7 @@ impl Converter<'_> {
                     }
                 }
                 MountType::Bind | MountType::Cache => {
-                    self.add_tree(state, &mount, *source, mounts)?;
+                    self.add_tree(state, &mount, (*source, place), mounts)?;
                 }
             }
         }
@@ -205,14 +212,14 @@ impl Converter<'_> {
         &mut self,
         state: &State,
         mount: &Mount,
-        source: crate::stages::StageId,
+        (source, place): (StageId, Place<'_>),
         mounts: &mut Mounts,
     ) -> Result<(), Fault> {
         let is_cache = mount.kind == MountType::Cache;
-        let mut files = match (mount.from.as_str(), is_cache) {
-            ("", true) => None,
-            ("", false) => Some(self.locals[BUILD_CONTEXT].node),
-            _ => self.files_of(source).flatten(),
+        let is_context = mount.from.is_empty() && !is_cache;
+        let mut files = match is_context {
+            true => Some(self.locals[BUILD_CONTEXT].node),
+            false => self.files_of(source, state, place).flatten(),
         };
         let target = target(state, mount)?;
         let mut selector = paths::join("/", &mount.source);
@@ -224,10 +231,9 @@ impl Converter<'_> {
                 CACHE_SEED.clone_into(&mut selector);
             }
         }
-        match mount.from.as_str() {
-            "" if is_cache => {}
-            "" => self.use_local(BUILD_CONTEXT, &mount.source),
-            _ => self.use_path(source, &mount.source),
+        match is_context {
+            true => self.use_local(BUILD_CONTEXT, &mount.source),
+            false => self.use_path(source, &mount.source, state, place),
         }
         // What a command writes into a bound tree is thrown away; a cache keeps it outside of the graph.
         mounts.bind(files, &target, &selector, NONE, mount.read_only);

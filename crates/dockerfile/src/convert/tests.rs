@@ -342,3 +342,35 @@ fn contexts_of_all_kinds() {
     expected.sort();
     assert_eq!(sources, expected);
 }
+
+#[test]
+fn a_context_stands_for_a_stage_but_not_for_its_triggers() {
+    let mut options = options();
+    options.contexts.insert("base".into(), NamedContext::Image("other".parse().unwrap()));
+    let onbuild = image_config(serde_json::json!({ "OnBuild": ["RUN of-image"] }));
+    let names = |text: &str| -> Vec<String> {
+        let converted = converted_with(text, &options, &onbuild).unwrap();
+        commands(&converted).into_iter().map(|(name, ..)| name).collect()
+    };
+    assert_eq!(names("FROM a AS base\nRUN x\nONBUILD RUN of-stage\nFROM base\nRUN y").len(), 2);
+    assert_eq!(names("FROM a AS base\nRUN x"), [""; 0]);
+    let circle = "FROM a AS base\nCOPY --from=base / /";
+    assert!(convert(circle.as_bytes(), &options, &Images::default()).is_err(), "it is read all the same");
+}
+
+#[test]
+fn names_that_mean_nothing_can_be_stages() {
+    // A cache begins with nothing, unless a stage is called so.
+    let cache = "FROM a AS scratch\nRUN x\nFROM a\nRUN --mount=type=cache,target=/c y";
+    let cached = converted(cache, &options()).unwrap();
+    assert_eq!(commands(&cached).len(), 2, "the stage is needed");
+    let later = "FROM a AS s\nRUN --mount=type=cache,target=/c y\nFROM a AS scratch";
+    let given = Options { target: Some("s".into()), ..options() };
+    assert!(converted(later, &given).is_err());
+}
+
+#[test]
+fn a_trigger_can_take_from_the_stage_that_it_is_fired_in() {
+    let text = "FROM a AS base\nONBUILD COPY --from=last /x /y\nFROM base AS last\nRUN z";
+    assert!(converted(text, &options()).is_ok());
+}

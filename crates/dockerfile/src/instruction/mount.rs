@@ -259,8 +259,11 @@ fn bytes(text: &str) -> Option<i64> {
 }
 
 /// Comma-separated fields; one in double quotes may hold commas, and quotes doubled.
-fn fields(text: &str) -> Result<Vec<String>, Fault> {
-    let invalid = || Fault::syntax(format!("mount `{text}` has a quote in the wrong place"));
+pub(super) fn fields(text: &str) -> Result<Vec<String>, Fault> {
+    let invalid = || Fault::syntax(format!("`{text}` has a quote in the wrong place"));
+    if text.is_empty() {
+        return Err(Fault::syntax("the flag has no fields"));
+    }
     let mut fields = Vec::new();
     let mut rest = text;
     loop {

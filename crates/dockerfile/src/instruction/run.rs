@@ -29,6 +29,8 @@ pub(crate) struct Run {
     pub(crate) network: Option<Network>,
     /// Whether `--security=insecure` was given.
     pub(crate) insecure: bool,
+    /// The texts of `--device`.
+    pub(crate) devices: Vec<String>,
 }
 
 /// Which network a command sees.
@@ -50,10 +52,7 @@ pub(super) fn read(node: &Node) -> Result<Run, Fault> {
         ("device", Takes::Values),
     ];
     let flags = Flags::read(node, &known)?;
-    if flags.values("device").next().is_some() {
-        return Err(Fault::syntax("RUN --device is only in the labs channel of the Dockerfile language")
-            .hint("the built-in language is the stable one, docker/dockerfile:1"));
-    }
+    flags.values("device").try_for_each(check_device)?;
     let network = match flags.switch("network").map(|_| flags.value("network")).as_deref() {
         None => None,
         Some("default") => Some(Network::Default),
@@ -75,7 +74,34 @@ pub(super) fn read(node: &Node) -> Result<Run, Fault> {
     let mounts: Vec<String> = flags.values("mount").map(str::to_owned).collect();
     let mounts_from = mounts.iter().map(|text| mount::from(text)).collect::<Result<_, _>>()?;
     let heredocs = node.heredocs.clone();
-    Ok(Run { command: command(node), heredocs, mounts, mounts_from, network, insecure })
+    let devices = flags.values("device").map(str::to_owned).collect();
+    Ok(Run { command: command(node), heredocs, mounts, mounts_from, network, insecure, devices })
+}
+
+/// Refuses what is no device in any channel of the language: `[name=]vendor/class=name[,required[=bool]]`.
+fn check_device(text: &str) -> Result<(), Fault> {
+    let mut named = false;
+    for field in mount::fields(text)? {
+        let (key, value) =
+            field.split_once('=').map_or((field.as_str(), None), |(key, value)| (key, Some(value)));
+        match (key.to_ascii_lowercase().as_str(), value) {
+            ("required", None) => {}
+            ("required", Some(value)) if crate::boolean(value).is_some() => {}
+            ("required", Some(value)) => {
+                return Err(Fault::syntax(format!("invalid value for device key `required`: `{value}`")));
+            }
+            _ if !named => named = true,
+            (_, None) => {
+                return Err(Fault::syntax(format!("device field `{field}` must be a key=value pair")));
+            }
+            ("name", Some(_)) => return Err(Fault::syntax(format!("device `{text}` has two names"))),
+            (key, Some(_)) => {
+                let fault = Fault::syntax(format!("unexpected key `{key}` in `{field}`"));
+                return Err(fault.suggest(key, ["name", "required"]));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The command of CMD or ENTRYPOINT.

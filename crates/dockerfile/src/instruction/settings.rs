@@ -3,7 +3,7 @@
 use super::flags::Flags;
 use super::{at_least_one, key_values, text, words};
 use crate::error::Fault;
-use crate::parser::{Arguments, KeyValue, Node, json_list, quoted_words};
+use crate::parser::{Arguments, KeyValue, Node, quoted_words};
 
 /// The pairs of ENV or LABEL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,23 +97,14 @@ pub(super) fn volumes(node: &Node) -> Result<Vec<String>, Fault> {
 }
 
 /// The trigger of ONBUILD, as it was written, with its heredocs behind it.
-pub(super) fn trigger(node: &Node, escape: char) -> Result<String, Fault> {
+pub(super) fn trigger(node: &Node) -> Result<String, Fault> {
     Flags::none(node)?;
-    let (keyword, arguments) = {
-        let trigger = text(node);
-        trigger.split_once(char::is_whitespace).unwrap_or((trigger, ""))
-    };
+    let keyword = text(node).split(char::is_whitespace).next().unwrap_or_default();
     match keyword.to_ascii_uppercase().as_str() {
         "" => return Err(at_least_one("ONBUILD")),
         "ONBUILD" => return Err(Fault::syntax("ONBUILD isn't allowed as an ONBUILD trigger")),
         keyword @ ("FROM" | "MAINTAINER") => {
             return Err(Fault::syntax(format!("{keyword} isn't allowed as an ONBUILD trigger")));
-        }
-        "ADD" | "CMD" | "COPY" | "ENTRYPOINT" | "RUN" | "SHELL" | "VOLUME" => {
-            json_list(arguments.trim_start())?;
-        }
-        keyword @ ("ENV" | "LABEL") => {
-            key_values(arguments.trim(), keyword, escape)?;
         }
         _ => {}
     }

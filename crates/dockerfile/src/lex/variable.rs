@@ -38,8 +38,9 @@ impl Scan<'_> {
             ':' => {
                 let modifier = self.chars.next().ok_or_else(missing_brace)?;
                 match modifier {
-                    '-' | '+' | '?' => self.conditional(&name, modifier, true),
-                    other => Err(unsupported(&format!(":{other}"))),
+                    '#' | '%' => Err(unsupported(&format!(":{modifier}"))),
+                    // One that does not exist is found out at the end.
+                    modifier => self.conditional(&name, modifier, true),
                 }
             }
             modifier @ ('-' | '+' | '?') => self.conditional(&name, modifier, false),
@@ -62,12 +63,13 @@ impl Scan<'_> {
         match (modifier, value) {
             ('-', value) => Ok(value.unwrap_or(word)),
             ('+', value) => Ok(value.map_or_else(String::new, |_| word)),
-            (_, Some(value)) => Ok(value),
-            (_, None) => Err(Fault::semantics(match (word.as_str(), unset) {
+            ('?', Some(value)) => Ok(value),
+            ('?', None) => Err(Fault::semantics(match (word.as_str(), unset) {
                 ("", true) => format!("{name}: is not allowed to be unset"),
                 ("", false) => format!("{name}: is not allowed to be empty"),
                 (word, _) => format!("{name}: {word}"),
             })),
+            (other, _) => Err(unsupported(&format!(":{other}"))),
         }
     }
 

@@ -256,6 +256,9 @@ fn variables_and_secrets() {
             &[(UndefinedVar, 2, "Usage of undefined variable '$PAHT' (did you mean $PATH?)")],
         ),
         ("FROM scratch\nENV a=${b:?no}", &[(UndefinedVar, 2, "variable '$b'")]),
+        // A name that expands to nothing is no suggestion; of equally near ones the first is one.
+        ("FROM scratch\nENV \"\"=1\nENV a=$b", &[(UndefinedVar, 3, "variable '$b'")]),
+        ("FROM scratch\nENV xby=1 xyb=2\nENV a=$xbb", &[(UndefinedVar, 3, "(did you mean $xby?)")]),
         ("FROM scratch\nCOPY <<'E' <<F /\n$no\nE\n$yes\nF", &[(UndefinedVar, 2, "variable '$yes'")]),
         // The last stage alone would not show the first one's.
         ("FROM scratch AS a\nCOPY $x /\nFROM scratch", &[(UndefinedVar, 2, "variable '$x'")]),
@@ -342,6 +345,67 @@ fn what_is_skipped() {
             found(text, &options()).into_iter().map(|(rule, ..)| rule.to_string()).collect();
         assert_eq!(found, expected, "{text}");
     }
+}
+
+/// What is found before a file is refused: its text is parsed as a whole, its instructions are read in order, and what
+/// the names of bases mean comes last.
+#[test]
+fn what_is_found_before_a_refusal() {
+    use Rule::*;
+    for (text, target, expected, line, message) in [
+        ("FROM a AS B\nMAINTAINER x\nENV A=1 B", None, &[][..], 3, "`B` has no `=`"),
+        ("FROM a AS B\nONBUILD LABEL A\nBAD", None, &[], 2, "needs a name and a value"),
+        ("FROM a AS B\nBAD\nFROM a AS C", None, &[StageNameCasing], 2, "unknown instruction: BAD"),
+        ("RUN x\nFROM a AS B", None, &[], 1, "no build stage in current context"),
+        (
+            "FROM UPPER\nFROM $a",
+            None,
+            &[InvalidDefaultArgInFrom, InvalidDefaultArgInFrom, UndefinedArgInFrom],
+            2,
+            "blank",
+        ),
+        ("FROM UPPER", Some("b"), &[InvalidDefaultArgInFrom], 1, "target stage `b` could not be found"),
+        ("FROM UPPER AS a\nCOPY --from=a b c", None, &[InvalidDefaultArgInFrom], 2, "circular"),
+        (
+            "FROM a\nCOPY --from=UPPER b c\nFROM $b",
+            None,
+            &[InvalidDefaultArgInFrom, UndefinedArgInFrom],
+            3,
+            "blank",
+        ),
+        ("FROM a AS b\nCOPY --from=UPPER b c", None, &[], 2, "a repository name is lower-case"),
+        ("FROM a AS a.", None, &[], 1, "`a.` is not a name for a stage"),
+        (
+            "FROM a\nRUN --mount=target=/ --mount=target=$x y",
+            None,
+            &[UndefinedVar],
+            2,
+            "invalid mount target",
+        ),
+        ("FROM a\nRUN --device=x y", None, &[], 2, "labs channel"),
+        ("FROM a\nUSER ${x:@y}", None, &[UndefinedVar], 2, "unsupported modifier (:@)"),
+    ] {
+        let options = Options { target: target.map(str::to_owned), ..options() };
+        let (linter, result) = lint_on(text, &options, "amd64");
+        let error = result.expect_err(text);
+        assert!(*error.lines.start() == line && error.message.contains(message), "{text}: {error:?}");
+        let found: Vec<Rule> = linter.into_warnings().iter().map(|warning| warning.rule).collect();
+        assert_eq!(found, expected, "{text}");
+    }
+    let unused = "FROM a AS x\nRUN --device=x y\nFROM a";
+    assert!(
+        convert(unused.as_bytes(), &options(), &Images::default()).is_ok(),
+        "only its stage needs the device"
+    );
+}
+
+#[test]
+fn platforms_of_bases_come_before_instructions() {
+    let (linter, _) = lint_on("FROM a\nCOPY $x /\nFROM b\nCOPY --from=c / /", &options(), "arm64");
+    let found: Vec<(Rule, u32)> =
+        linter.into_warnings().iter().map(|warning| (warning.rule, *warning.lines.start())).collect();
+    let platform = Rule::InvalidBaseImagePlatform;
+    assert_eq!(found, [(platform, 1), (platform, 3), (platform, 4), (Rule::UndefinedVar, 2)]);
 }
 
 #[test]

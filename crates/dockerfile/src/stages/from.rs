@@ -69,7 +69,7 @@ impl Stages {
         let undeclared = unset.iter().filter(|name| !self.globals.declared.contains_key(*name));
         for name in undeclared {
             let declared = self.globals.declared.keys().map(String::as_str);
-            let near = suggest::closest(name, self.globals.values.names().chain(declared));
+            let near = suggest::first_closest(name, self.globals.values.names().chain(declared));
             let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
             let message = format!("FROM argument '{name}' is not declared{hint}");
             lint.report(Rule::UndefinedArgInFrom, &first.comments, &first.lines, message);

@@ -1,6 +1,6 @@
 //! How stages hang together: what takes from what, in which no circle may be, and what the target reaches.
 
-use super::{Base, SCRATCH, Stage, StageId, Stages};
+use super::{Base, Origin, SCRATCH, Stage, StageId, Stages};
 use crate::environment::Environment;
 use crate::error::{Error, Fault, Lines};
 use crate::instruction::{Copy, Instruction, Kind};
@@ -43,13 +43,7 @@ impl Stages {
             }
             Kind::Run(run) => {
                 let named = run.mounts_from.iter().map(|from| from.as_deref().unwrap_or(SCRATCH));
-                named
-                    .map(|name| match self.find(name) {
-                        Some(stage) => Ok(stage),
-                        None => self.anonymous(name, lines, options),
-                    })
-                    .collect::<Result<_, _>>()
-                    .map_err(|fault: Fault| fault.at(lines))?
+                named.map(|name| self.named(name, lines, options)).collect()
             }
             _ => Vec::new(),
         };
@@ -69,15 +63,16 @@ impl Stages {
                 .filter(|index| *index < self.list.len())
                 .ok_or_else(|| Fault::semantics(format!("invalid stage index {index}")));
         }
-        match self.find(name) {
-            Some(stage) => Ok(stage),
-            None => self.anonymous(name, lines, options),
-        }
+        Ok(self.named(name, lines, options))
+    }
+
+    fn named(&mut self, name: &str, lines: &Lines, options: &Options) -> StageId {
+        self.find(name).unwrap_or_else(|| self.anonymous(name, lines, options))
     }
 
     /// Adds a stage that nothing but a `--from` made.
-    fn anonymous(&mut self, name: &str, lines: &Lines, options: &Options) -> Result<StageId, Fault> {
-        let base = self.base(name, &options.platform, options)?;
+    fn anonymous(&mut self, name: &str, lines: &Lines, options: &Options) -> StageId {
+        let base = self.base(name, &options.platform, options, lines);
         self.list.push(Stage {
             name: None,
             label: String::new(),
@@ -91,11 +86,11 @@ impl Stages {
             commands: Vec::new(),
             steps: 0,
             ignore_cache: false,
-            anonymous: true,
+            origin: Origin::Anonymous,
             needs: Vec::new(),
             triggered: false,
         });
-        Ok(self.list.len() - 1)
+        self.list.len() - 1
     }
 
     /// The stages that are converted, in order.
@@ -143,9 +138,8 @@ impl Stages {
                 *followed += 1;
                 match state[need] {
                     Visit::OnPath => {
-                        let message =
-                            format!("circular dependency detected on stage: {}", self.list[need].label);
-                        return Err(Fault::semantics(message).at(&self.lines_of_need(stage, need)));
+                        let path: Vec<StageId> = path.iter().map(|(stage, _)| *stage).collect();
+                        return Err(self.circle(&path, need));
                     }
                     Visit::No => path.push((need, 0)),
                     Visit::Done => {}
@@ -155,9 +149,24 @@ impl Stages {
         Ok(())
     }
 
+    /// The error of a path that leads back to one of its own stages.
+    fn circle(&self, path: &[StageId], back: StageId) -> Error {
+        let label = |stage: &StageId| self.list[*stage].label.as_str();
+        let first = path.iter().position(|stage| *stage == back).unwrap_or(0);
+        let circle: Vec<&str> = path[first..].iter().chain([&back]).map(label).collect();
+        let last = *path.last().expect("a path has a stage that it starts from");
+        let fault = Fault::semantics(format!("circular dependency detected on stage: {}", label(&back)))
+            .hint(format!(
+                "the circle is {}: one of them has to take what it needs from elsewhere",
+                circle.join(" → ")
+            ));
+        let others = path.windows(2).map(|pair| self.lines_of_need(pair[0], pair[1])).collect();
+        Error { others, ..fault.at(&self.lines_of_need(last, back)) }
+    }
+
     fn lines_of_need(&self, stage: StageId, need: StageId) -> Lines {
         let stage = &self.list[stage];
-        let command = stage.commands.iter().find(|command| command.sources.contains(&need));
+        let command = stage.commands.iter().rfind(|command| command.sources.contains(&need));
         command.map_or_else(|| stage.lines.clone(), |command| command.instruction.lines.clone())
     }
 }

@@ -4,37 +4,45 @@ use std::collections::BTreeSet;
 
 use gantry_oci::{Platform, Reference};
 
-use super::{Base, Command, Reach, StageId, Stages};
+use super::{Base, Command, Origin, Reach, StageId, Stages};
 use crate::error::{Error, Fault};
 use crate::instruction::{Instruction, Kind};
-use crate::lint::Linter;
+use crate::lint::{Linter, Rule};
 use crate::options::{ImageRequest, Images, NamedContext, Options};
 use crate::parser;
 
 impl Stages {
-    /// Adds the triggers of all stages that the target needs. Returns the images that have to be known first.
+    /// Adds the triggers of all stages that the target needs. Returns the images that have to be known first, and
+    /// reports those that are for another platform.
     pub(crate) fn resolve(
         &mut self,
         reach: Reach,
         options: &Options,
         images: &Images,
+        lint: &mut Linter,
     ) -> Result<Vec<ImageRequest>, Error> {
+        let mut judged = BTreeSet::new();
         loop {
             let reachable = self.reachable();
-            let missing = self.missing_images(&self.within(reach), options, images);
+            let within = self.within(reach);
+            let missing = self.missing_images(&within, options, images);
             if !missing.is_empty() {
                 return Ok(missing);
+            }
+            for stage in within.into_iter().filter(|stage| judged.insert(*stage)) {
+                self.check_image(stage, options, images, lint);
             }
             let mut changed = false;
             // Nothing is run on an anonymous stage; to fire there could go on without end.
             let fired: Vec<StageId> =
-                reachable.into_iter().filter(|stage| !self.list[*stage].anonymous).collect();
+                reachable.into_iter().filter(|stage| self.list[*stage].origin != Origin::Anonymous).collect();
             for stage in fired {
                 if !std::mem::replace(&mut self.list[stage].triggered, true) {
                     let triggers = self.triggers(stage, options, images);
                     changed |= self.fire(stage, &triggers, options)?;
                 }
             }
+            self.refuse_misnamed()?;
             if !changed {
                 return Ok(Vec::new());
             }
@@ -68,6 +76,25 @@ impl Stages {
             }
         }
         missing
+    }
+
+    /// Reports a base that is for another platform than the one that was asked for.
+    fn check_image(&self, stage: StageId, options: &Options, images: &Images, lint: &mut Linter) {
+        let stage = &self.list[stage];
+        let Base::Image(reference) = &stage.base else { return };
+        let wanted = stage.platform.as_ref().unwrap_or(&options.platform);
+        let Some(info) = images.get(reference, wanted).filter(|info| !info.is_empty()) else { return };
+        let config = &info.config;
+        if config.os == wanted.os() && config.architecture == wanted.architecture() {
+            return;
+        }
+        let found = Platform::new(&config.os, &config.architecture, &config.variant)
+            .map_or_else(|_| format!("{}/{}", config.os, config.architecture), |found| found.to_string());
+        let message = format!(
+            "Base image {} was pulled with platform {found:?}, expected \"{wanted}\" for current build",
+            stage.base_name
+        );
+        lint.report(Rule::InvalidBaseImagePlatform, &[], &stage.lines, message);
     }
 
     fn triggers(&self, stage: StageId, options: &Options, images: &Images) -> Vec<String> {
