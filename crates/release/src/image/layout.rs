@@ -39,7 +39,7 @@ pub(crate) struct Layout {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Meaning {
     Nothing,
-    One(Descriptor),
+    One(Box<Descriptor>),
     /// Different images.
     Several(Vec<Descriptor>),
 }
@@ -92,9 +92,11 @@ impl Layout {
         let mut seen = BTreeSet::new();
         found.retain(|entry| seen.insert(entry.digest));
         match (found.len(), name.and_then(|name| name.parse().ok())) {
-            (0, Some(digest)) => self.by_digest(&digest).map_or(Meaning::Nothing, Meaning::One),
+            (0, Some(digest)) => {
+                self.by_digest(&digest).map_or(Meaning::Nothing, |entry| Meaning::One(entry.into()))
+            }
             (0, None) => Meaning::Nothing,
-            (1, _) => Meaning::One(found.swap_remove(0)),
+            (1, _) => Meaning::One(found.swap_remove(0).into()),
             _ => Meaning::Several(found),
         }
     }
@@ -126,7 +128,7 @@ impl Layout {
             (meaning, _) => meaning,
         };
         match meaning {
-            Meaning::One(entry) => Ok(entry),
+            Meaning::One(entry) => Ok(*entry),
             Meaning::Several(entries) => Err(self.several(tag, &entries)),
             Meaning::Nothing => {
                 let place = Place::Layout(location.clone());
