@@ -135,7 +135,9 @@ fn world_with_perl(run: &str) -> World {
 
 #[test]
 fn root_an_agent_is_forwarded_and_only_to_sign() {
-    let world = world_with_perl(&format!("RUN --mount=type=ssh {ASK}"));
+    // The socket is the step's own, to give to any user of it.
+    let run = format!("RUN --mount=type=ssh chown 5 $SSH_AUTH_SOCK && chown 0 $SSH_AUTH_SOCK && {ASK}");
+    let world = world_with_perl(&run);
     let directory = tempfile::tempdir().unwrap();
     let agent = Agent::start(directory.path());
     let image = image(&world, &[&format!("--ssh=default={}", agent.socket)]);
@@ -230,4 +232,28 @@ fn root_the_cache_of_single_stages_is_left_out() {
     assert_ne!(second.1, first.1);
     let _ = world.build(&["--no-cache", "--no-cache-filter=two"]).code(2);
     fs::metadata(world.store()).unwrap();
+}
+
+#[test]
+fn root_caches_are_shared_as_asked_by_steps_that_run_at_once() {
+    // Each of the first two ends when the other one has begun, and each of the last two fails if the other one is there.
+    let world = World::new(
+        "FROM BASE AS a\n\
+         RUN --mount=type=cache,id=meet,target=/s --mount=type=cache,id=own,sharing=private,target=/p \
+         touch /p/a /s/a; until [ -e /s/b ]; do :; done; ls /p > /seen\n\
+         FROM BASE AS b\n\
+         RUN --mount=type=cache,id=meet,target=/s --mount=type=cache,id=own,sharing=private,target=/p \
+         touch /p/b /s/b; until [ -e /s/a ]; do :; done; ls /p > /seen\n\
+         FROM BASE AS c\n\
+         RUN --mount=type=cache,id=alone,sharing=locked,target=/l \
+         i=0; while [ $i -lt 300 ]; do mkdir /l/in || exit 1; rmdir /l/in; i=$((i+1)); done; touch /seen\n\
+         FROM BASE AS d\n\
+         RUN --mount=type=cache,id=alone,sharing=locked,target=/l \
+         i=0; while [ $i -lt 300 ]; do mkdir /l/in || exit 1; rmdir /l/in; i=$((i+1)); done; : > /seen\n\
+         FROM BASE\n\
+         COPY --from=a /seen /a\nCOPY --from=b /seen /b\nCOPY --from=c /seen /c\nCOPY --from=d /seen /d\n",
+    );
+    let image = image(&world, &[]);
+    assert_eq!((text(&image, "a").as_str(), text(&image, "b").as_str()), ("a\n", "b\n"));
+    world.assert_nothing_left();
 }

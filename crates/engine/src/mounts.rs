@@ -154,7 +154,8 @@ impl Mounts {
         let socket = AgentSocket::start(&engine.store, upstream, (options.uid, options.gid), mode)?;
         let source = Tree::Directory(socket.path());
         self.agents.push(socket);
-        Ok(Some(MountKind::Bind { source, selector: PathBuf::new(), readonly: true }))
+        // Steps give their socket to other users of theirs, by chown or chmod.
+        Ok(Some(MountKind::Bind { source, selector: PathBuf::new(), readonly: false }))
     }
 
     async fn cache(
