@@ -120,7 +120,7 @@ pub(crate) struct Publish {
     #[arg(long, conflicts_with_all = ["result", "tag", "metadata_file", "iidfile"])]
     pub(crate) list: bool,
     /// How to show the list; what the document holds: docs/publishing.md
-    #[arg(long, value_enum, default_value_t = Format::Text, requires = "list")]
+    #[arg(long, value_enum, default_value_t = Format::Text, conflicts_with = "result")]
     pub(crate) format: Format,
     /// Write digests of the result to this file, as JSON
     #[arg(long, value_name = "PATH")]
