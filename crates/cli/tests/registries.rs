@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use gantry_testkit::{
-    Access, Certificate, Entry, FakeRegistry, Fault, GantryCommand, ImageBuilder, ImageTarget, TestCa,
+    Access, Certificate, Entry, FakeRegistry, Fault, GantryCommand, ImageBuilder, ImageTarget, Quirk, TestCa,
     TlsFront,
 };
 
@@ -76,6 +76,34 @@ fn a_login_is_tried_kept_used_and_forgotten() {
     Not logged in to 127.0.0.1:[PORT]
     --- stderr
     ");
+}
+
+#[test]
+fn an_identity_token_is_kept_in_the_place_of_the_password() {
+    let registry = FakeRegistry::with_access(Access::bearer("me", "right", Duration::from_secs(60)));
+    registry.set_quirks(&[Quirk::IdentityTokens]);
+    ImageBuilder::new("linux/amd64").build().push(&registry, "app", Some("1"));
+    let (gantry, host) = (gantry(), registry.host());
+    let arguments = ["login", "-u", "me", "--password-stdin", &host];
+    let (code, text) = run_with_input(&gantry, &arguments, "right\n");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("the identity token is kept unencrypted"), "{text}");
+    let config: serde_json::Value = serde_json::from_str(&docker_config(&gantry)).unwrap();
+    // Docker's form: the user stands there with an empty password.
+    assert_eq!(
+        config["auths"][&host],
+        serde_json::json!({ "auth": "bWU6", "identitytoken": "identity-of-me" }),
+        "the password is nowhere"
+    );
+    let name = format!("{host}/app:1");
+    let _ = gantry.run(["image", "digest", &name]).success();
+    let explained = gantry.run(["registry", "explain", &name]).success().stdout;
+    assert!(explained.contains("identity token of `me`"), "{explained}");
+    let again = gantry.run(["login", &host]).success();
+    assert!(again.stdout.ends_with("of `me` that are known already\nLogin Succeeded\n"), "{}", again.stdout);
+    let _ = gantry.run(["logout", &host]).success();
+    assert!(!docker_config(&gantry).contains("identity"), "{}", docker_config(&gantry));
+    let _ = gantry.run(["image", "digest", &name]).code(3);
 }
 
 #[test]

@@ -10,11 +10,12 @@ mod store;
 mod turns;
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use gantry_oci::BoxFuture;
 
 pub use sources::{CredentialSource, CredentialSources, Found};
-pub use store::{CredentialStore, Kept};
+pub use store::{CredentialStore, Kept, SecretKind};
 pub(crate) use turns::LEAST_BETWEEN_RUNS;
 
 use crate::Secret;
@@ -125,6 +126,12 @@ pub trait Credentials: Send + Sync {
         host: &'a str,
         repository: &'a str,
     ) -> BoxFuture<'a, Result<Credential, CredentialError>>;
+
+    /// Where an identity token is left that a token server gives for a password. `None` if nobody wants one, and then none
+    /// is asked for.
+    fn identity_token(&self) -> Option<&Mutex<Option<Secret>>> {
+        None
+    }
 }
 
 /// Has no credentials for anything.

@@ -28,7 +28,7 @@ mod upload;
 pub use client::{Registry, RegistryConfig};
 pub use credentials::{
     Anonymous, Credential, CredentialError, CredentialSource, CredentialSources, CredentialStore,
-    Credentials, Found, Kept,
+    Credentials, Found, Kept, SecretKind,
 };
 pub use download::BlobHead;
 pub use error::{Answer, Fault, RegistryError};

@@ -50,7 +50,7 @@ pub use gantry_llb::pb::NetMode as NetworkMode;
 // What settings and results of this crate's own are made of.
 pub use gantry_registry::{
     Connection, CredentialSource, Explained, Explanation, HostPattern, HostRule, HostSettings, Identity,
-    Kept, KeyPair, Location, MachineFiles, Mirror, Origin, PlainHttp, Proxies, Rights, Secret,
+    Kept, KeyPair, Location, MachineFiles, Mirror, Origin, PlainHttp, Proxies, Rights, Secret, SecretKind,
     canonical_host,
 };
 pub use gantry_store::{ImageResult, Publication as UnfinishedPublication, PublicationState};

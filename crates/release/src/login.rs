@@ -1,7 +1,9 @@
 //! `login` and `logout`: credentials are shown to the registry before they are kept.
 
 use gantry_oci::{ImageError, Reference};
-use gantry_registry::{Credential, CredentialError, CredentialStore, Fault, Kept, Secret, canonical_host};
+use gantry_registry::{
+    Credential, CredentialError, CredentialStore, Fault, Kept, Secret, SecretKind, canonical_host,
+};
 
 use crate::error::{Class, Error};
 use crate::registries::Registries;
@@ -11,6 +13,8 @@ use crate::registries::Registries;
 pub struct LoggedIn {
     /// Where the credentials are kept.
     pub kept: Kept,
+    /// What is kept of them.
+    pub secret: SecretKind,
     /// A more important place whose credentials for the registry are used instead.
     pub shadowed_by: Option<String>,
 }
@@ -37,7 +41,8 @@ pub fn registry_of(server: Option<&str>) -> Result<String, Error> {
     }
 }
 
-/// Shows the registry a user and a password, and keeps them if it takes them.
+/// Shows the registry a user and a password, and keeps them if it takes them; or, in the password's place, the identity
+/// token that it gives for it.
 pub async fn login(
     registries: &Registries,
     host: &str,
@@ -45,37 +50,46 @@ pub async fn login(
     password: &Secret,
 ) -> Result<LoggedIn, Error> {
     let store = store(registries)?;
-    registries.client.check_login(host, user, password).await.map_err(ImageError::from)?;
-    let kept = store.save(host, user, password).await.map_err(keeping)?;
+    let credential = Credential::Password { user: user.to_owned(), password: password.clone() };
+    let token = registries.client.check_login(host, credential).await.map_err(ImageError::from)?;
+    let (secret, text) = match &token {
+        Some(token) => (SecretKind::IdentityToken, token),
+        None => (SecretKind::Password, password),
+    };
+    let kept = store.save(host, user, (secret, text)).await.map_err(keeping)?;
     let found = registries.credentials.locate(host, "").await.map_err(keeping)?;
     let own = match &kept {
         Kept::Helper(name) => format!("helper `docker-credential-{name}`"),
         Kept::File(path) => path.display().to_string(),
     };
     let shadowed_by = found.map(|found| found.source).filter(|source| !source.starts_with(&own));
-    Ok(LoggedIn { kept, shadowed_by })
+    Ok(LoggedIn { kept, secret, shadowed_by })
 }
 
-/// The user that is known for a registry as a whole, if there is one with a password.
+/// The user that is known for a registry as a whole, if there is one.
 pub async fn known_user(registries: &Registries, host: &str) -> Result<Option<String>, Error> {
-    Ok(known_password(registries, host).await?.map(|(user, _)| user))
+    let known = known(registries, host).await?;
+    // Helpers keep identity tokens without one.
+    Ok(known.map(|(user, _)| user).filter(|user| user != "<token>"))
 }
 
-/// The user that is known for a registry, if the registry still takes the password that is known, too.
+/// The user that is known for a registry, if the registry still takes what is known of it.
 pub async fn still_logged_in(registries: &Registries, host: &str) -> Result<Option<String>, Error> {
-    let Some((user, password)) = known_password(registries, host).await? else { return Ok(None) };
-    match registries.client.check_login(host, &user, &password).await {
-        Ok(()) => Ok(Some(user)),
+    let Some((user, credential)) = known(registries, host).await? else { return Ok(None) };
+    match registries.client.check_login(host, credential).await {
+        Ok(_) => Ok(Some(user)),
         Err(error) if matches!(error.fault, Fault::Refused { .. }) => Ok(None),
         Err(error) => Err(ImageError::from(error).into()),
     }
 }
 
-async fn known_password(registries: &Registries, host: &str) -> Result<Option<(String, Secret)>, Error> {
+async fn known(registries: &Registries, host: &str) -> Result<Option<(String, Credential)>, Error> {
     let found = registries.credentials.locate(host, "").await.map_err(keeping)?;
-    Ok(found.and_then(|found| match found.credential {
-        Credential::Password { user, password } => Some((user, password)),
-        _ => None,
+    Ok(found.and_then(|found| match &found.credential {
+        Credential::Password { user, .. } | Credential::IdentityToken { user, .. } => {
+            Some((user.clone(), found.credential))
+        }
+        Credential::Anonymous | Credential::RegistryToken(_) => None,
     }))
 }
 

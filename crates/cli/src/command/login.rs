@@ -4,7 +4,9 @@ use std::io::{IsTerminal, Read, Write};
 use std::process::ExitCode;
 
 use console::Term;
-use gantry_release::{Error, Kept, Registries, Secret, known_user, login, registry_of, still_logged_in};
+use gantry_release::{
+    Error, Kept, Registries, Secret, SecretKind, known_user, login, registry_of, still_logged_in,
+};
 
 use crate::args::{Global, Login};
 use crate::config;
@@ -28,7 +30,11 @@ pub(crate) async fn run(global: &Global, args: &Login) -> Result<ExitCode, Error
     let (user, password) = credentials(args, &registries, &host).await?;
     let logged_in = login(&registries, &host, &user, &password).await?;
     if let Kept::File(path) = &logged_in.kept {
-        warn(&format!("the password is kept unencrypted in {}", path.display()));
+        let what = match logged_in.secret {
+            SecretKind::Password => "password",
+            SecretKind::IdentityToken => "identity token",
+        };
+        warn(&format!("the {what} is kept unencrypted in {}", path.display()));
     }
     if let Some(source) = &logged_in.shadowed_by {
         warn(&format!("the credentials for {host} in {source} are used before these"));

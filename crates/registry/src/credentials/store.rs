@@ -37,26 +37,46 @@ pub enum Kept {
     File(PathBuf),
 }
 
+/// What a secret is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretKind {
+    /// The user's password.
+    Password,
+    /// An OAuth 2.0 refresh token.
+    IdentityToken,
+}
+
+/// The user that stands beside an identity token with helpers, which have no other place to say what it is.
+const TOKEN_USER: &str = "<token>";
+
 impl CredentialStore {
     /// Keeps in this `config.json`, which need not exist. Helpers run with this environment and no other.
     pub fn new(path: impl Into<PathBuf>, environment: Vec<(OsString, OsString)>) -> Self {
         Self { path: path.into(), surroundings: Surroundings { environment, timeout: TIMEOUT } }
     }
 
-    /// Keeps a host's user name and password in place of what was known.
-    pub async fn save(&self, host: &str, user: &str, password: &Secret) -> Result<Kept, CredentialError> {
+    /// Keeps a host's user name and secret in place of what was known.
+    pub async fn save(
+        &self,
+        host: &str,
+        user: &str,
+        (kind, secret): (SecretKind, &Secret),
+    ) -> Result<Kept, CredentialError> {
         let mut document = self.read()?;
         let key = filed_as(host);
         let helper = helper(&document, host);
-        let entry = match &helper {
+        let pair = |password: &str| BASE64_STANDARD.encode(format!("{user}:{password}"));
+        let entry = match (&helper, kind) {
             // Docker leaves an empty entry as a trace, which other programs look for.
-            Some(_) => json!({}),
-            None => {
-                json!({ "auth": BASE64_STANDARD.encode(format!("{user}:{}", password.expose())) })
+            (Some(_), _) => json!({}),
+            (None, SecretKind::Password) => json!({ "auth": pair(secret.expose()) }),
+            (None, SecretKind::IdentityToken) => {
+                json!({ "auth": pair(""), "identitytoken": secret.expose() })
             }
         };
         if let Some(name) = &helper {
-            Helper::new(name, &self.surroundings)?.store(key, user, password).await?;
+            let user = if kind == SecretKind::IdentityToken { TOKEN_USER } else { user };
+            Helper::new(name, &self.surroundings)?.store(key, user, secret).await?;
         }
         let auths = document.entry("auths").or_insert_with(|| json!({}));
         let auths = auths.as_object_mut().ok_or_else(|| self.unreadable("`auths` is no object"))?;

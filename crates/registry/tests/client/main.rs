@@ -5,7 +5,9 @@
 mod access;
 mod hostile;
 mod hosts;
+mod logins;
 mod matrix;
+mod mirrors;
 mod pull;
 mod push;
 mod real;

@@ -127,6 +127,24 @@ impl Doorkeeper {
         (Instant::now() < token.expires).then_some(token)
     }
 
+    /// The user's identity token.
+    pub(super) fn identity(&self) -> Option<String> {
+        match &self.access {
+            Access::Bearer { user, .. } => Some(format!("identity-of-{user}")),
+            Access::Open | Access::Basic { .. } => None,
+        }
+    }
+
+    /// The password that an identity token stands for, if it is the one that is given out; else the token as it is.
+    pub(super) fn password_for(&self, identity: Option<&str>, given_out: bool) -> Option<String> {
+        match &self.access {
+            Access::Bearer { password, .. } if given_out && identity == self.identity().as_deref() => {
+                Some(password.clone())
+            }
+            _ => identity.map(str::to_owned),
+        }
+    }
+
     /// Gives out a token. `identity` is the refresh token of a POST.
     pub(super) fn issue(
         &mut self,

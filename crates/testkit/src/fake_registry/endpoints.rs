@@ -139,18 +139,27 @@ async fn token(state: &State, call: &mut Call) -> Result<Answer, Dropped> {
             call.query.iter().filter(|(name, _)| name == "scope").map(|(_, scope)| scope.clone()).collect()
         }
     };
+    let identities = state.has(Quirk::IdentityTokens);
+    let offers = identities && call.query("offline_token") == Some("true");
     let identity = form.get("refresh_token").map(String::as_str);
+    let identity = state.doorkeeper().password_for(identity, identities);
     let scopes: Vec<String> = scopes;
     let most = if state.has(Quirk::FirstScopeOnly) { 1 } else { scopes.len() };
     let scopes = scopes.into_iter().take(most).collect();
-    let issue = state.doorkeeper().issue(call.header(AUTHORIZATION), identity, scopes);
+    let issue = state.doorkeeper().issue(call.header(AUTHORIZATION), identity.as_deref(), scopes);
     Ok(match issue {
         Issue::Token { token, .. } if state.has(Quirk::NoLifetime) => {
             Reply::new(200).json(&serde_json::json!({"token": token}))
         }
-        Issue::Token { token, lifetime } => Reply::new(200).json(
-            &serde_json::json!({"token": token, "access_token": token, "expires_in": lifetime.as_secs()}),
-        ),
+        Issue::Token { token, lifetime } => {
+            let mut answer = serde_json::json!({
+                "token": token, "access_token": token, "expires_in": lifetime.as_secs()
+            });
+            if let Some(identity) = state.doorkeeper().identity().filter(|_| offers) {
+                answer["refresh_token"] = identity.into();
+            }
+            Reply::new(200).json(&answer)
+        }
         Issue::Refused => Reply::new(401).error("UNAUTHORIZED", "incorrect username or password"),
     })
 }

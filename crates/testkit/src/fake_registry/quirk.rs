@@ -36,6 +36,9 @@ pub enum Quirk {
     FirstScopeOnly,
     /// A token's lifetime is not said.
     NoLifetime,
+    /// With `offline_token=true` there is an identity token with the token, `identity-of-USER`, which is good for tokens
+    /// from then on.
+    IdentityTokens,
     /// A refusal does not say how to authenticate, except that of `/v2/`.
     ShyRefusal,
     /// Credentials that are wrong or have run out are answered with 403 and the words of ECR, missing ones with 401.

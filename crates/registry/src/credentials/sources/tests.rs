@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use std::time::Duration;
 
-use super::super::{CredentialStore, Kept};
+use super::super::{CredentialStore, Kept, SecretKind};
 use super::*;
 
 fn password(user: &str, password: &str) -> Credential {
@@ -318,7 +318,7 @@ async fn what_is_saved_is_found_and_everything_else_stays() {
     let link = home.0.path().join("link.json");
     std::os::unix::fs::symlink(home.0.path().join("config.json"), &link).unwrap();
     let store = CredentialStore::new(&link, home.environment());
-    let kept = store.save("r.test", "me", &Secret::new("new:word")).await.unwrap();
+    let kept = store.save("r.test", "me", (SecretKind::Password, &Secret::new("new:word"))).await.unwrap();
     assert_eq!(kept, Kept::File(link.clone()));
     assert_eq!(home.find("r.test", "x").await.unwrap(), password("me", "new:word"));
     assert!(std::fs::symlink_metadata(&link).unwrap().file_type().is_symlink());
@@ -327,7 +327,7 @@ async fn what_is_saved_is_found_and_everything_else_stays() {
         text,
         r#"{"zebra":1,"auths":{"a.test":{"auth":"eDp5","email":"e"},"r.test":{"auth":"bWU6bmV3OndvcmQ="}},"aux":[1]}"#
     );
-    store.save("docker.io", "me", &Secret::new("hub")).await.unwrap();
+    store.save("docker.io", "me", (SecretKind::Password, &Secret::new("hub"))).await.unwrap();
     assert!(home.text().contains("\"https://index.docker.io/v1/\": {"));
     assert!(store.erase("docker.io").await.unwrap() && store.erase("r.test").await.unwrap());
     assert!(!store.erase("r.test").await.unwrap());
@@ -341,11 +341,15 @@ async fn a_new_file_is_for_its_owner_alone() {
     let home = Home::new("");
     let path = home.0.path().join("new/deep/config.json");
     let store = CredentialStore::new(&path, home.environment());
-    store.save("r.test", "me", &Secret::new("word")).await.unwrap();
+    store.save("r.test", "me", (SecretKind::Password, &Secret::new("word"))).await.unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
     std::fs::write(&path, "{broken hunter2").unwrap();
-    let error = store.save("r.test", "me", &Secret::new("word")).await.unwrap_err().to_string();
+    let error = store
+        .save("r.test", "me", (SecretKind::Password, &Secret::new("word")))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("line 1") && !error.contains("hunter2"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "{broken hunter2", "what is not understood stays");
 }
@@ -361,14 +365,21 @@ async fn a_helper_keeps_and_forgets() {
     );
     home.helper("keep", &script);
     let store = home.store();
-    let kept_by = store.save("r.test", "me", &Secret::new("wo\"rd")).await.unwrap();
+    let kept_by = store.save("r.test", "me", (SecretKind::Password, &Secret::new("wo\"rd"))).await.unwrap();
     assert_eq!(kept_by, Kept::Helper("keep".to_owned()));
     assert_eq!(home.find("r.test", "x").await.unwrap(), password("me", "wo\"rd"));
     assert!(home.text().contains("\"r.test\": {}") && !home.text().contains("wo"));
+    store.save("r.test", "me", (SecretKind::IdentityToken, &Secret::new("idt"))).await.unwrap();
+    let token = Credential::IdentityToken { user: "<token>".to_owned(), token: Secret::new("idt") };
+    assert_eq!(home.find("r.test", "x").await.unwrap(), token, "helpers tell by the user what it is");
     assert!(store.erase("r.test").await.unwrap());
     assert!(!home.text().contains("\"r.test\": {}"));
     assert!(!store.erase("r.test").await.unwrap());
     home.helper("keep", "echo 'the vault is locked'; exit 1");
-    let error = store.save("r.test", "me", &Secret::new("word")).await.unwrap_err().to_string();
+    let error = store
+        .save("r.test", "me", (SecretKind::Password, &Secret::new("word")))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.ends_with("failed: the vault is locked"), "{error}");
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::super::Access;
 use crate::credentials::LEAST_BETWEEN_RUNS;
-use crate::{Credential, CredentialError, Credentials};
+use crate::{Credential, CredentialError, Credentials, Secret};
 
 /// Between two questions: when one was refused, the program that gave the answer has to run again.
 const LEAST_BETWEEN_QUESTIONS: Duration = LEAST_BETWEEN_RUNS;
@@ -47,6 +47,11 @@ pub(super) enum Wanted {
 impl Source {
     pub(super) fn new(function: Arc<dyn Credentials>) -> Self {
         Self { function, answers: Mutex::default() }
+    }
+
+    /// Where an identity token is to be left, if one is wanted.
+    pub(super) fn identity_token(&self) -> Option<&Mutex<Option<Secret>>> {
+        self.function.identity_token()
     }
 
     pub(super) async fn ask(&self, access: &Access, wanted: Wanted) -> Result<Asked, CredentialError> {

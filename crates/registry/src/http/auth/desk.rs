@@ -72,6 +72,9 @@ struct TokenAnswer {
     token: String,
     #[serde(default)]
     access_token: String,
+    /// An identity token.
+    #[serde(default)]
+    refresh_token: String,
     /// Seconds. Some servers write a fraction or a text; those get the default.
     expires_in: Option<serde_json::Value>,
 }
@@ -242,7 +245,12 @@ impl<T: Service> Desk<T> {
             (Challenge::Bearer { realm, service, .. }, credential) => {
                 let realm = check_realm(&access.endpoint, &refusal.from, realm)?;
                 let scopes = access.scope_texts(extra);
-                let ask = Ask { access, realm, service: service.as_deref(), scopes };
+                let password = matches!(credential, Credential::Password { .. });
+                let grants = match password && self.credentials.identity_token().is_some() {
+                    true => Grants::TokenAndIdentity,
+                    false => Grants::Token,
+                };
+                let ask = Ask { access, realm, service: service.as_deref(), scopes, grants };
                 Some(self.token(&ask, credential).await?)
             }
         })
@@ -274,7 +282,7 @@ impl<T: Service> Desk<T> {
         let holder = if *credential == Credential::Anonymous { Holder::Anonymous } else { Holder::Known };
         self.secrets.clean(&mut response).await;
         let read = read_token(ask.access, holder, response).await;
-        let (token, lifetime) = read.map_err(|fault| match fault {
+        let Issued { token, lifetime, identity } = read.map_err(|fault| match fault {
             Fault::Refused { host, answer } if self.was_accepted(ask.access, credential) => {
                 Fault::RanOut { host, answer }
             }
@@ -282,6 +290,10 @@ impl<T: Service> Desk<T> {
         })?;
         self.remember_accepted(ask.access, credential);
         self.secrets.learn(&token);
+        if let (Some(identity), Some(kept)) = (identity, self.credentials.identity_token()) {
+            self.secrets.learn(&identity);
+            *kept.lock().expect("nothing panics while it holds the token") = Some(identity);
+        }
         self.listener.tell(|| Event::Token {
             host: ask.access.endpoint.name().to_owned(),
             scopes: ask.scopes.join(" "),
@@ -297,6 +309,22 @@ struct Ask<'a> {
     realm: Url,
     service: Option<&'a str>,
     scopes: Vec<String>,
+    grants: Grants,
+}
+
+/// What a token server is to give for a password.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Grants {
+    Token,
+    /// Also one that can be shown in the password's place from then on.
+    TokenAndIdentity,
+}
+
+/// What a token server gave.
+struct Issued {
+    token: Secret,
+    lifetime: Duration,
+    identity: Option<Secret>,
 }
 
 impl<'a> Ask<'a> {
@@ -307,6 +335,9 @@ impl<'a> Ask<'a> {
             let mut query = url.query_pairs_mut();
             query.extend_pairs(self.service.map(|service| ("service", service)));
             query.extend_pairs(self.scopes.iter().map(|scope| ("scope", scope)));
+            if self.grants == Grants::TokenAndIdentity {
+                query.append_pair("offline_token", "true").append_pair("client_id", CLIENT_ID);
+            }
         }
         let mut request = Request::new(Method::GET, url, self.access);
         request.whole = Some(LARGEST_TOKEN_ANSWER);
@@ -334,11 +365,7 @@ impl<'a> Ask<'a> {
     }
 }
 
-async fn read_token(
-    access: &Access,
-    holder: Holder,
-    mut response: Response,
-) -> Result<(Secret, Duration), Fault> {
+async fn read_token(access: &Access, holder: Holder, mut response: Response) -> Result<Issued, Fault> {
     let host = || access.endpoint.name().to_owned();
     match response.status {
         StatusCode::OK => {}
@@ -359,7 +386,11 @@ async fn read_token(
         return Err(nonsense());
     }
     let lifetime = answer.expires_in.and_then(|value| value.as_u64()).unwrap_or(DEFAULT_LIFETIME);
-    Ok((Secret::new(token), Duration::from_secs(lifetime.min(LONGEST_LIFETIME))))
+    Ok(Issued {
+        token: Secret::new(token),
+        lifetime: Duration::from_secs(lifetime.min(LONGEST_LIFETIME)),
+        identity: Some(answer.refresh_token).filter(|token| !token.is_empty()).map(Secret::new),
+    })
 }
 
 fn no_credentials(access: &Access) -> Fault {
