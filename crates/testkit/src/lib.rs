@@ -3,7 +3,7 @@
 //! [`FakeRegistry`] lives in the test's own process, keeps a log of what it was asked and misbehaves on request.
 //! [`DockerRegistry`] is the real thing, for the proof that the fake is honest. [`ImageBuilder`] makes small images
 //! from lists of files, [`BaseImages`] finds the large ones, and both load into either registry.
-//! [`TlsFront`] puts TLS with a good or a bad certificate in front of a registry.
+//! [`TlsFront`] puts TLS with a good or a bad certificate in front of a registry, [`ForwardProxy`] is a proxy on the way there.
 //! [`GantryCommand`] runs the program with nothing of the developer's own environment.
 //! A helper panics with a sentence when a test's surroundings are not what it needs: nothing is skipped silently.
 
@@ -12,6 +12,7 @@ mod docker_registry;
 mod fake_registry;
 pub mod fault_matrix;
 mod flatten;
+mod forward_proxy;
 mod gantry_command;
 mod git_server;
 mod image_builder;
@@ -25,6 +26,7 @@ pub use base_images::BaseImages;
 pub use docker_registry::DockerRegistry;
 pub use fake_registry::{Access, Exchange, FakeRegistry, Fault, Quirk, Seen, chaos};
 pub use flatten::{FlatFile, FlatImage, FlatKind, FlatTree};
+pub use forward_proxy::{ForwardProxy, Tunnel};
 pub use gantry_command::{GantryCommand, Output};
 pub use git_server::GitServer;
 pub use image_builder::{BuiltImage, Entry, ImageBuilder};

@@ -9,7 +9,7 @@ use gantry_registry::{
     RegistryConfig, Secret,
 };
 use gantry_testkit::{
-    Access, Certificate, FakeRegistry, Fault as Spoilt, ImageBuilder, ImageTarget, Quirk,
+    Access, Certificate, FakeRegistry, Fault as Spoilt, ForwardProxy, ImageBuilder, ImageTarget, Quirk,
     TestCa, TlsFront,
 };
 
@@ -100,6 +100,68 @@ async fn a_proxy_is_asked_for_hosts_elsewhere_and_never_for_loopback() {
     client.resolve(&near.reference("app:1")).await.unwrap();
     assert_eq!((proxy.log().len(), near.log().len()), (1, 1));
     assert!(!told.text().contains("hunter2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pulls_and_pushes_go_through_tunnels() {
+    let (ca, access) = (TestCa::new(), Access::bearer("me", "right", Duration::from_secs(60)));
+    let basic = Some("Basic YTpiOmM=".to_owned());
+    let pair = Some("a:b:c".to_owned());
+    // An address, so that a proxy can be given it where names are looked up here.
+    for (scheme, host, http, login) in [
+        ("http", "far.test", PlainHttp::No, basic.clone()),
+        ("http", "203.0.113.7:5000", PlainHttp::No, basic),
+        ("socks5", "203.0.113.7:5000", PlainHttp::No, pair.clone()),
+        ("socks5", "203.0.113.7:5000", PlainHttp::Yes, pair.clone()),
+        ("socks5h", "far.test", PlainHttp::No, pair.clone()),
+        ("socks5h", "far.test:80", PlainHttp::Yes, pair),
+        ("socks5h", "far.test", PlainHttp::No, None),
+    ] {
+        let case = format!("{scheme} {host} {http:?}");
+        let registry = FakeRegistry::with_access(access.clone());
+        let front = TlsFront::start(&registry.host(), &ca, Certificate::SelfSigned);
+        let backend = if http == PlainHttp::No { front.host().to_owned() } else { registry.host() };
+        let proxy = match scheme {
+            "http" => ForwardProxy::connect(&backend),
+            _ => ForwardProxy::socks5(&backend),
+        };
+        let user = if login.is_some() { "a:b%3Ac@" } else { "" };
+        let address = format!("{scheme}://{user}{}", proxy.host());
+        let connection = Connection { http: Some(http), skip_verify: Some(true), ..Connection::default() };
+        let password = Credential::Password { user: "me".to_owned(), password: Secret::new("right") };
+        let told = Told::default();
+        let client = Registry::new(RegistryConfig {
+            hosts: Arc::new(Hosts::new(vec![connected(host, connection)])),
+            proxies: Proxies::from_variables(|name| (name == "ALL_PROXY").then(|| address.clone())),
+            credentials: Arc::new(Wallet(Arc::new(Mutex::new(password)))),
+            listener: told.listener(),
+            ..config()
+        });
+        let (source, name) = (BytesSource::new(vec![7; 3_000_000]), at(host, "app"));
+        // Its own token server is a host like every other, and as far away.
+        let realm = format!(
+            "Bearer realm=\"{}://{host}/token\"",
+            if http == PlainHttp::No { "https" } else { "http" }
+        );
+        registry.on_request(move |seen| {
+            let bare = seen.path != "/token" && !seen.headers.contains_key("authorization");
+            bare.then(|| Spoilt::status_with(401, "www-authenticate", &realm))
+        });
+        client.push_blob(&name, &source, None).await.unwrap_or_else(|error| panic!("{case}: {error}"));
+        let blob = Descriptor::new("x", source.digest(), source.size());
+        let mut received = Vec::new();
+        client
+            .fetch_blob(&name, &blob, &mut received)
+            .await
+            .unwrap_or_else(|error| panic!("{case}: {error}"));
+        assert_eq!(Digest::of(&received), source.digest(), "{case}");
+        let port = if http == PlainHttp::No { ":443" } else { ":80" };
+        let to = if host.contains(':') { host.to_owned() } else { format!("{host}{port}") };
+        let tunnels = proxy.tunnels();
+        assert!(!tunnels.is_empty(), "{case}");
+        assert!(tunnels.iter().all(|one| (&one.to, &one.login) == (&to, &login)), "{case}: {tunnels:?}");
+        assert!(!told.text().contains("b:c") && !told.text().contains("right"), "{case}");
+    }
 }
 
 #[tokio::test]

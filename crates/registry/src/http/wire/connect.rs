@@ -85,7 +85,7 @@ impl Service<Uri> for Route {
             Err(reason) => return Box::pin(async { Err(reason.into()) }),
         };
         if let Some(names) = proxy.resolves_names() {
-            let connecting = self.by_socks(proxy, to, names).call(target);
+            let connecting = self.by_socks(proxy, to, names).call(with_port(&target));
             return Box::pin(async move { Ok(Io::new(connecting.await?, Way::Direct)) });
         }
         if target.scheme() == Some(&Scheme::HTTPS) {
@@ -113,6 +113,13 @@ impl Route {
             None => socks,
         }
     }
+}
+
+/// The same address with its port, for which the library's SOCKS takes 443 whatever the scheme.
+fn with_port(target: &Uri) -> Uri {
+    let plain = target.scheme() == Some(&Scheme::HTTP) && target.port().is_none();
+    let host = target.host().filter(|_| plain);
+    host.and_then(|host| format!("http://{host}:80/").parse().ok()).unwrap_or_else(|| target.clone())
 }
 
 /// Connections without TLS.
