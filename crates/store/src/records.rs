@@ -124,7 +124,31 @@ impl Store {
                 )
                 .during("record a result")?;
         }
-        transaction.commit().during("record a result")
+        transaction.commit().during("record a result")?;
+        drop(database);
+        self.session().named_by(value);
+        Ok(())
+    }
+
+    /// Removes what is known of a step's layer, unless a result names it. Whether it did.
+    pub(crate) fn forget_layer_record(&self, layer: &LayerId) -> Result<bool, StoreError> {
+        let mut database = self.database();
+        let transaction = database.transaction().during("begin")?;
+        let is_named: bool = transaction
+            .query_row(
+                "SELECT EXISTS (SELECT 1 FROM results WHERE instr(value, ?1) > 0)",
+                [layer.to_string()],
+                |row| row.get(0),
+            )
+            .during("look for a result with a layer")?;
+        if is_named {
+            return Ok(false);
+        }
+        for statement in ["DELETE FROM layers WHERE id = ?1", "DELETE FROM layer_blobs WHERE layer = ?1"] {
+            transaction.execute(statement, [layer.to_string()]).during("forget a layer")?;
+        }
+        transaction.commit().during("forget a layer")?;
+        Ok(true)
     }
 
     /// Records that a step made this layer now, on top of these.

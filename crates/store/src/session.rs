@@ -3,18 +3,25 @@
 //! A process has one session: `tmp/ID/` for its files and `tmp/ID.lease`, locked while it lives. Whoever opens the
 //! store next removes the files of every session whose lease can be locked: its process is gone, by whatever end. No
 //! process ids, start times or boot ids are compared, so none can be wrong.
+//!
+//! A step's layer is among the snapshots before a result names it, and nobody finds it without one. Until then
+//! `tmp/ID/layer-LAYER` says whose it is, so that it goes with a session that dies in between.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::FlockOperation;
 
 use crate::error::At;
 use crate::lock::lock_file;
-use crate::{Store, StoreError};
+use crate::{LayerId, Store, StoreError};
 
 const LEASE: &str = "lease";
+/// What the name of a note about a layer begins with; everything else in a session's directory is numbered.
+const LAYER: &str = "layer-";
 
 /// This process's claim on its part of `tmp`.
 #[derive(Debug)]
@@ -23,12 +30,13 @@ pub(crate) struct Session {
     lease_path: PathBuf,
     _lease: File,
     counter: AtomicU64,
+    /// Layers that are there, or about to be, and that no result names yet.
+    unnamed: Mutex<BTreeSet<LayerId>>,
 }
 
 impl Session {
-    /// Starts a session and removes what dead ones left.
+    /// Starts a session.
     pub(crate) fn start(tmp: &Path) -> Result<Self, StoreError> {
-        reclaim(tmp)?;
         loop {
             let id = random_id();
             let lease_path = tmp.join(&id).with_extension(LEASE);
@@ -38,25 +46,68 @@ impl Session {
             };
             let directory = tmp.join(id);
             fs::create_dir(&directory).at("create", &directory)?;
-            return Ok(Self { directory, lease_path, _lease: lease, counter: AtomicU64::new(0) });
+            let (counter, unnamed) = (AtomicU64::new(0), Mutex::default());
+            return Ok(Self { directory, lease_path, _lease: lease, counter, unnamed });
         }
     }
 
     pub(crate) fn next_path(&self) -> PathBuf {
         self.directory.join(self.counter.fetch_add(1, Ordering::Relaxed).to_string())
     }
+
+    /// Notes that a layer will be there.
+    pub(crate) fn note_layer(&self, layer: &LayerId) -> Result<(), StoreError> {
+        let path = self.note(layer);
+        File::create(&path).at("create", &path)?;
+        self.unnamed().insert(layer.clone());
+        Ok(())
+    }
+
+    /// Removes the notes of layers that this result names.
+    pub(crate) fn named_by(&self, result: &str) {
+        self.unnamed().retain(|layer| {
+            let named = result.contains(&layer.to_string());
+            // One that stays is looked into when the session is over, and says nothing wrong.
+            let _ = named.then(|| fs::remove_file(self.note(layer)));
+            !named
+        });
+    }
+
+    /// The layers that no result names.
+    pub(crate) fn unnamed_layers(&self) -> BTreeSet<LayerId> {
+        self.unnamed().clone()
+    }
+
+    /// Removes the note of a layer that is gone.
+    pub(crate) fn forgotten(&self, layer: &LayerId) {
+        self.unnamed().remove(layer);
+    }
+
+    fn note(&self, layer: &LayerId) -> PathBuf {
+        self.directory.join(format!("{LAYER}{layer}"))
+    }
+
+    fn unnamed(&self) -> MutexGuard<'_, BTreeSet<LayerId>> {
+        self.unnamed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
+        // Layers that could not be removed are the next process's business.
+        let is_over = self.unnamed().is_empty();
         // The directory first: a lease without directory is nothing, a directory without lease would be litter.
-        if fs::remove_dir_all(&self.directory).is_ok() {
+        if is_over && fs::remove_dir_all(&self.directory).is_ok() {
             let _ = fs::remove_file(&self.lease_path);
         }
     }
 }
 
-fn reclaim(tmp: &Path) -> Result<(), StoreError> {
+/// Removes what dead sessions left. `forget` removes a layer if no result names it.
+pub(crate) fn reclaim(
+    tmp: &Path,
+    forget: impl Fn(&LayerId) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     for entry in fs::read_dir(tmp).at("read", tmp)? {
         let path = entry.at("read", tmp)?.path();
         if path.extension().is_none_or(|extension| extension != LEASE) {
@@ -66,12 +117,21 @@ fn reclaim(tmp: &Path) -> Result<(), StoreError> {
             // What cannot be removed, because its last process is still dying or somebody protects it, keeps its lease
             // and is tried again by the next process: it is no reason not to build.
             let directory = path.with_extension("");
+            if layers_of(&directory).iter().any(|layer| forget(layer).is_err()) {
+                continue;
+            }
             if !directory.exists() || fs::remove_dir_all(&directory).is_ok() {
                 let _ = fs::remove_file(&path);
             }
         }
     }
     Ok(())
+}
+
+/// The layers that a session noted.
+fn layers_of(directory: &Path) -> Vec<LayerId> {
+    let names = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.filter_map(|name| name.to_str()?.strip_prefix(LAYER)?.parse().ok()).collect()
 }
 
 /// 16 random hex digits.

@@ -89,10 +89,24 @@ impl Store {
             // cut whole. Steps' layers have records that do not count before they have reached the disk.
             let file = File::open(directory).at("open", directory)?;
             rustix::fs::syncfs(&file).map_err(io::Error::from).at("sync", directory)?;
+        } else {
+            self.session().note_layer(layer)?;
         }
         match fs::rename(directory, &target) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
             result => result.at("rename a layer to", &target),
+        }
+    }
+
+    /// Removes a step's layer that no result names: its process died before there was one.
+    pub(crate) fn forget_layer(&self, layer: &LayerId) -> Result<(), StoreError> {
+        if layer.is_of_image() || !self.forget_layer_record(layer)? {
+            return Ok(());
+        }
+        let path = self.snapshot_path(layer);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result.at("remove", &path),
         }
     }
 }

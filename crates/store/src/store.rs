@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use crate::error::At;
 use crate::lock::{sweep, wait_for_lock};
-use crate::session::Session;
+use crate::session::{Session, reclaim};
 use crate::{StoreError, records};
 
 /// The content of the file `oci-layout`.
@@ -47,7 +47,9 @@ impl Store {
         }
         let database = records::open(&root)?;
         drop(opening);
-        Ok(Self { root, database: Mutex::new(database), session })
+        let store = Self { root, database: Mutex::new(database), session };
+        reclaim(&store.root.join("tmp"), |layer| store.forget_layer(layer))?;
+        Ok(store)
     }
 
     /// The directory that holds everything.
@@ -67,6 +69,17 @@ impl Store {
     pub(crate) fn database(&self) -> MutexGuard<'_, Connection> {
         // A panic between two statements leaves SQLite as consistent as a crash would.
         self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // What was stopped between a layer and its result. What cannot be removed is left to the next process.
+        for layer in self.session.unnamed_layers() {
+            if self.forget_layer(&layer).is_ok() {
+                self.session.forgotten(&layer);
+            }
+        }
     }
 }
 

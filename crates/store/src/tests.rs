@@ -66,6 +66,49 @@ fn a_dead_session_is_reclaimed_and_a_living_one_is_not() {
 }
 
 #[test]
+fn a_layer_that_no_result_names_goes_with_its_session() {
+    let (directory, store) = store();
+    let root = store.root().to_owned();
+    let made = |store: &Store| {
+        let (layer, files) = (LayerId::new_step(), store.temp_dir().unwrap());
+        fs::write(files.path().join("file"), "x").unwrap();
+        store.put_step_layer(&layer, &[]).unwrap();
+        store.adopt_snapshot(files.path(), &layer).unwrap();
+        layer
+    };
+    let record = |store: &Store, layer: &LayerId| {
+        store.put_result(&[Digest::of(layer.to_string())], &format!("[\"{layer}\"]")).unwrap();
+    };
+    let kept = made(&store);
+    record(&store, &kept);
+    let stopped = made(&store);
+    assert!(store.has_snapshot(&stopped), "it is there while its step may still record it");
+    assert!(Store::open(&root).unwrap().has_snapshot(&stopped), "other processes leave it alone");
+    drop(store);
+
+    // What killed processes leave: one died before the result, one after it and before it could clean up.
+    let store = Store::open(&root).unwrap();
+    assert!(store.has_snapshot(&kept) && !store.has_snapshot(&stopped));
+    let (lost, named) = (made(&store), made(&store));
+    record(&store, &named);
+    record(&store, &lost);
+    let database = rusqlite::Connection::open(root.join("meta.db")).unwrap();
+    let key = Digest::of(lost.to_string());
+    database.execute("DELETE FROM results WHERE key = ?1", [key.as_bytes()]).unwrap();
+    fs::create_dir(root.join("tmp/dead")).unwrap();
+    for layer in [&lost, &named] {
+        fs::write(root.join(format!("tmp/dead/layer-{layer}")), "").unwrap();
+    }
+    fs::write(root.join("tmp/dead.lease"), "").unwrap();
+    drop(store);
+    let store = Store::open(&directory.path().join("deep/root")).unwrap();
+    assert!(!store.has_snapshot(&lost) && store.step_layer(&lost).unwrap().is_none());
+    assert!(store.has_snapshot(&named) && store.step_layer(&named).unwrap().is_some());
+    drop(store);
+    assert_eq!(fs::read_dir(root.join("tmp")).unwrap().count(), 0);
+}
+
+#[test]
 fn locks_exclude_threads_and_leave_no_file() {
     let (_directory, store) = store();
     let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
