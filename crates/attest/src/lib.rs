@@ -14,4 +14,4 @@ pub mod sbom;
 mod statement;
 
 pub use purl::Purl;
-pub use statement::{MEDIA_TYPE, Statement, StatementError, Subject, predicate_type};
+pub use statement::{Statement, StatementError, Subject, predicate_type};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The media type of a statement that is not signed.
-pub const MEDIA_TYPE: &str = "application/vnd.in-toto+json";
+pub(crate) const MEDIA_TYPE: &str = "application/vnd.in-toto+json";
 
 const TYPE_V1: &str = "https://in-toto.io/Statement/v1";
 const TYPE_V01: &str = "https://in-toto.io/Statement/v0.1";

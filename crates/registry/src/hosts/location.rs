@@ -34,7 +34,7 @@ impl Location {
     }
 
     /// A server whose path comes before `/v2/`, as in containerd's files; an `exact` path is not followed by `/v2/`.
-    pub fn of_api(text: &str, exact: bool) -> Result<Self, LocationError> {
+    pub(crate) fn of_api(text: &str, exact: bool) -> Result<Self, LocationError> {
         let (url, http) = parse(text)?;
         let path = url.path().trim_end_matches('/');
         let root = match exact || path.ends_with("/v2") {
