@@ -78,42 +78,59 @@ impl Graph {
     /// The definition of what `root` gives.
     pub(crate) fn finish(self, root: Option<NodeId>, source: pb::SourceInfo) -> Definition {
         let mut builder = Builder::new();
-        let needed = self.reachable(root);
+        let order = self.in_order(root);
+        let mut nodes: Vec<Option<Node>> = self.nodes.into_iter().map(Some).collect();
         let mut edges: BTreeMap<NodeId, Edge> = BTreeMap::new();
-        for (id, node) in self.nodes.into_iter().enumerate().filter(|(id, _)| needed[*id]) {
+        let mut located = false;
+        for id in order {
+            let node = nodes[id].take().expect("the order has each vertex once");
             let (op, inputs) = operation(node.recipe, &edges);
             let vertex = builder.add(op, inputs, node.metadata);
             if let Some(lines) = node.lines {
                 builder.locate(&vertex, location(&lines));
+                // A file that no vertex comes from is no part of the source map.
+                located = true;
             }
             edges.insert(id, Edge { vertex, index: 0 });
         }
-        builder.finish(root.map(|root| edges[&root]), vec![source])
+        builder.finish(root.map(|root| edges[&root]), located.then_some(source).into_iter().collect())
     }
 
-    fn reachable(&self, root: Option<NodeId>) -> Vec<bool> {
-        let mut needed = vec![false; self.nodes.len()];
-        if let Some(root) = root {
-            needed[root] = true;
-        }
-        for id in (0..self.nodes.len()).rev() {
-            if needed[id] {
-                self.nodes[id].recipe.inputs().for_each(|input| needed[input] = true);
+    /// What is needed, inputs before users, in the order in which BuildKit's client goes through a graph: where vertices
+    /// turn out to be one, it says which name comes last.
+    fn in_order(&self, root: Option<NodeId>) -> Vec<NodeId> {
+        let mut order = Vec::new();
+        let mut seen = vec![false; self.nodes.len()];
+        let mut open: Vec<(NodeId, Vec<NodeId>)> = Vec::new();
+        let mut next = root;
+        loop {
+            if let Some(id) = next
+                && !std::mem::replace(&mut seen[id], true)
+            {
+                let mut inputs = self.nodes[id].recipe.inputs();
+                inputs.reverse();
+                open.push((id, inputs));
+            }
+            let Some((id, inputs)) = open.last_mut() else { return order };
+            next = inputs.pop();
+            if next.is_none() {
+                order.push(*id);
+                open.pop();
             }
         }
-        needed
     }
 }
 
 impl Recipe {
-    fn inputs(&self) -> Box<dyn Iterator<Item = NodeId> + '_> {
+    /// The inputs in the order in which BuildKit's client follows them.
+    fn inputs(&self) -> Vec<NodeId> {
         match self {
-            Self::Source { .. } => Box::new(std::iter::empty()),
-            Self::Exec { mounts, .. } => Box::new(mounts.iter().filter_map(|(source, _)| *source)),
+            Self::Source { .. } => Vec::new(),
+            Self::Exec { mounts, .. } => mounts.iter().filter_map(|(source, _)| *source).collect(),
             Self::File { base, actions } => {
-                Box::new(base.iter().copied().chain(actions.iter().filter_map(|(source, _)| *source)))
+                base.iter().copied().chain(actions.iter().rev().filter_map(|(source, _)| *source)).collect()
             }
-            Self::Merge(layers) => Box::new(layers.iter().copied()),
+            Self::Merge(layers) => layers.to_vec(),
         }
     }
 }

@@ -195,8 +195,8 @@ impl Builder {
 
     /// Adds an operation whose inputs are these edges (its `inputs` field is set here) and returns its digest.
     ///
-    /// For an operation that is there already, the metadata is merged: capabilities add up, a cache that one user
-    /// ignores is ignored, the first name stays.
+    /// For an operation that is there already, the metadata is merged as BuildKit's client merges it: capabilities add
+    /// up, a cache that one user ignores is ignored, and otherwise the last one is believed.
     pub fn add(&mut self, mut op: pb::Op, inputs: Vec<Edge>, metadata: pb::OpMetadata) -> Digest {
         op.inputs = inputs.iter().copied().map(input_of).collect();
         let bytes = op.encode_to_vec();
@@ -206,22 +206,19 @@ impl Builder {
                 Arc::get_mut(&mut self.definition.vertices[*index]).expect("a builder shares no vertex");
             known.metadata.ignore_cache |= metadata.ignore_cache;
             known.metadata.caps.extend(metadata.caps);
-            for (key, value) in metadata.description {
-                known.metadata.description.entry(key).or_insert(value);
-            }
+            known.metadata.description.extend(metadata.description);
+            known.metadata.progress_group = metadata.progress_group.or(known.metadata.progress_group.take());
             return digest;
         }
+        // What comes from no line is in the source map, too, with no location.
+        self.definition.source.locations.insert(digest.to_string(), pb::Locations::default());
         self.insert(Vertex { digest, op, inputs, metadata, bytes });
         digest
     }
 
-    /// Notes which lines of which source a vertex comes from.
+    /// Notes which lines of which source a vertex comes from, once for each time that it was added.
     pub fn locate(&mut self, vertex: &Digest, location: pb::Location) {
-        let locations =
-            &mut self.definition.source.locations.entry(vertex.to_string()).or_default().locations;
-        if !locations.contains(&location) {
-            locations.push(location);
-        }
+        self.definition.source.locations.entry(vertex.to_string()).or_default().locations.push(location);
     }
 
     /// The graph below `root`, without vertices that it does not need. `infos` are the sources that were located.
