@@ -103,7 +103,7 @@ pub struct ContainerConfig {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub user: String,
     /// Ports, `port/protocol`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "null_or_empty_map")]
     pub exposed_ports: Option<BTreeMap<String, Value>>,
     /// Environment, `NAME=value`.
     #[serde(skip_serializing_if = "null_or_empty")]
@@ -115,13 +115,13 @@ pub struct ContainerConfig {
     #[serde(skip_serializing_if = "null_or_empty")]
     pub cmd: Option<Vec<String>>,
     /// Paths that want a volume.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "null_or_empty_map")]
     pub volumes: Option<BTreeMap<String, Value>>,
     /// The working directory.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub working_dir: String,
     /// Labels.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "null_or_empty_map")]
     pub labels: Option<BTreeMap<String, String>>,
     /// The signal that stops a container.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -145,6 +145,10 @@ pub struct ContainerConfig {
 
 fn null_or_empty(list: &Option<Vec<String>>) -> bool {
     list.as_ref().is_none_or(Vec::is_empty)
+}
+
+fn null_or_empty_map<T>(map: &Option<BTreeMap<String, T>>) -> bool {
+    map.as_ref().is_none_or(BTreeMap::is_empty)
 }
 
 /// How to test that a container is healthy. Durations are nanoseconds.
