@@ -32,7 +32,7 @@ use crate::instruction::{Instruction, Kind};
 use crate::lex::Lexer;
 use crate::lint::{Linter, Rule};
 use crate::options::{Conversion, Converted, Images, Options};
-use crate::stages::{Command, Origin, Reach, StageId, Stages};
+use crate::stages::{Command, Origin, Reach, Stage, StageId, Stages};
 use crate::suggest;
 use epoch::Epoch;
 use history::Histories;
@@ -199,11 +199,14 @@ impl<'a> Converter<'a> {
         }
         for stage in wanted.iter().filter(|stage| stages.list[**stage].origin != Origin::Anonymous) {
             let mut state = self.base_state(*stage);
-            let lines = &stages.list[*stage].lines;
+            let Stage { lines, origin, commands, .. } = &stages.list[*stage];
             self.spend(state.weight).map_err(|fault| fault.at(lines))?;
-            state.begin();
-            let skipped = stages.list[*stage].origin == Origin::Replaced && reach == Reach::Target;
-            for command in stages.list[*stage].commands.iter().filter(|_| !skipped) {
+            if *origin == Origin::Replaced && reach == Reach::Target {
+                self.states[*stage] = Some(state);
+                continue;
+            }
+            state.begin().map_err(|fault| fault.at(lines))?;
+            for command in commands {
                 let place = Place { stage: *stage, command };
                 self.instruction(&mut state, place).map_err(|fault| fault.at(place.lines()))?;
                 let bytes = self.histories.remember(&mut state);

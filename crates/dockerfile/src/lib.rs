@@ -24,6 +24,7 @@ mod options;
 mod outline;
 mod parser;
 mod paths;
+mod platform;
 mod source_json;
 mod stages;
 mod suggest;

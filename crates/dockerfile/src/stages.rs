@@ -23,6 +23,7 @@ use crate::instruction::{Instruction, Kind, check_casing};
 use crate::lint::Linter;
 use crate::options::{NamedContext, Options};
 use crate::parser::Dockerfile;
+use crate::platform::StagePlatform;
 
 /// The name of the base that is nothing.
 pub(crate) const SCRATCH: &str = "scratch";
@@ -65,14 +66,15 @@ pub(crate) struct Stage {
     /// Its FROM, as it was written; empty if anonymous.
     pub(crate) source: String,
     /// `--platform`.
-    pub(crate) platform: Option<Platform>,
+    pub(crate) platform: Option<StagePlatform>,
     /// Its FROM, or the instruction that needs it.
     pub(crate) lines: Lines,
     /// What it does, triggers of its base first.
     pub(crate) commands: Vec<Command>,
     /// The number of its steps.
     pub(crate) steps: usize,
-
+    /// How many of them are triggers of the base.
+    pub(crate) triggers: usize,
     /// Whether results of earlier builds are not to be used.
     pub(crate) ignore_cache: bool,
     /// What made it.
@@ -176,7 +178,7 @@ impl Stages {
         let Written { from, first, commands } = written;
         let Instruction { lines, source, .. } = &first;
         let expanded = self.expand_from(&from, &first, lint).map_err(|fault| fault.at(lines))?;
-        let wanted = expanded.platform.as_ref().unwrap_or(&options.platform);
+        let wanted = expanded.platform.as_ref().map_or(&options.platform, StagePlatform::platform);
         if let Some(name) = &from.name {
             written::check_name(name).map_err(|fault| fault.at(lines))?;
         }
@@ -194,8 +196,9 @@ impl Stages {
             name: from.name.clone(),
             arguments: expanded.used,
             steps: if replacement.is_some() { 0 } else { own_steps },
+            triggers: 0,
             origin: if replacement.is_some() { Origin::Replaced } else { Origin::Written },
-            base: replacement.unwrap_or(base),
+            base: replacement.map_or(base, |(name, context)| Base::Context(name, context)),
             base_name: expanded.base,
             source: source.clone(),
             platform: expanded.platform,
@@ -216,8 +219,8 @@ impl Stages {
         if let Some(stage) = self.by_name.get(name) {
             return Base::Stage(*stage);
         }
-        if let Some(context) = named_context(name, platform, options) {
-            return context;
+        if let Some((name, context)) = named_context(name, platform, options) {
+            return Base::Context(name, context);
         }
         if name == SCRATCH {
             return Base::Scratch;
@@ -255,14 +258,15 @@ impl Stages {
     }
 }
 
-/// The context that replaces a stage or image of this name.
-fn named_context(name: &str, platform: &Platform, options: &Options) -> Option<Base> {
+/// The context that replaces a stage or image of this name, and what it is called: one may be for a platform only.
+fn named_context(name: &str, platform: &Platform, options: &Options) -> Option<(String, NamedContext)> {
     if options.contexts.is_empty() || RESERVED.iter().any(|own| own.eq_ignore_ascii_case(name)) {
         return None;
     }
     let familiar = name.parse::<Reference>().ok()?.familiar();
     let familiar = familiar.strip_suffix(":latest").unwrap_or(&familiar);
-    let context = (options.contexts.get(&format!("{familiar}::{platform}")))
-        .or_else(|| options.contexts.get(familiar))?;
-    Some(Base::Context(familiar.to_owned(), context.clone()))
+    let for_platform = format!("{familiar}::{platform}");
+    let found =
+        options.contexts.get_key_value(&for_platform).or_else(|| options.contexts.get_key_value(familiar));
+    found.map(|(name, context)| (name.clone(), context.clone()))
 }

@@ -1,48 +1,67 @@
 //! What a stage begins with: nothing, another stage, an image, a named context.
 
 use gantry_llb::pb;
-use gantry_oci::{ImageConfig, Platform, Reference};
+use gantry_oci::{ImageConfig, Reference};
 
+use super::names::Step;
 use super::state::State;
-use super::{Converter, Local, LocalId, metadata, pb_platform, set_command};
+use super::{Converter, Local, LocalId, metadata, set_command};
 use crate::context::{self, RemoteContext};
+use crate::error::Lines;
 use crate::graph::{NodeId, Recipe};
 use crate::options::{ImageInfo, NamedContext, ResolveMode};
-use crate::stages::{Base, StageId};
+use crate::platform::StagePlatform;
+use crate::stages::{Base, Origin, StageId};
 
 impl<'a> Converter<'a> {
     /// The state that a stage begins with.
     pub(super) fn base_state(&mut self, stage: StageId) -> State {
         let stages = self.stages;
+        // As in BuildKit, nothing is always for the target's platform.
+        let nothing = || State::empty((&self.options.platform).into());
         match &stages.list[stage].base {
-            // As in BuildKit, nothing is always for the target's platform.
-            Base::Scratch => State::empty(&self.options.platform),
-            Base::Stage(base) => {
-                self.states[*base].as_ref().map_or_else(|| State::empty(&self.options.platform), State::child)
-            }
+            Base::Scratch => nothing(),
+            Base::Stage(base) => self.states[*base].as_ref().map_or_else(nothing, State::child),
             Base::Image(reference) => self.image_state(stage, reference),
-            Base::Context(name, NamedContext::Image(reference)) => {
-                self.context_image_state(stage, name, reference)
-            }
-            Base::Context(name, NamedContext::Local { shared_key, exclude }) => {
-                let step = format!("[context {name}] load from client");
-                let local = self.add_local(name, shared_key, exclude, &step);
-                let node = self.locals[local].node;
-                let mut state = State::empty(&self.options.platform);
-                (state.node, state.local) = (Some(node), Some(local));
-                state
-            }
-            Base::Context(name, NamedContext::Remote(remote)) => {
-                let node = self.add_remote(remote, remote.named(name));
-                let mut state = State::empty(&self.options.platform);
-                state.node = Some(node);
-                state
-            }
-            Base::Context(name, NamedContext::Layout { store, reference }) => {
-                self.layout_state(stage, name, store, reference)
-            }
-            Base::Context(_, NamedContext::Scratch) => State::empty(&self.options.platform),
+            Base::Context(name, context) => self.context_state(stage, name, context),
         }
+    }
+
+    /// What builds on a context without a config begins with an empty one for its platform. A stage that a context
+    /// replaces is that context, with no more config and platform than it has.
+    fn context_state(&mut self, stage: StageId, name: &str, context: &'a NamedContext) -> State {
+        let (mut node, mut local) = (None, None);
+        match context {
+            NamedContext::Image(reference) => return self.context_image_state(stage, name, reference),
+            NamedContext::Layout { store, reference } => {
+                return self.layout_state(stage, name, store, reference);
+            }
+            NamedContext::Local { shared_key, exclude } => {
+                let step = format!("[context {name}] load from client");
+                let id = self.add_local(name, shared_key, exclude, &step);
+                (node, local) = (Some(self.locals[id].node), Some(id));
+            }
+            NamedContext::Remote(remote) => node = Some(self.add_remote(remote, remote.named(name))),
+            NamedContext::Scratch => {}
+        }
+        let mut state = match self.is_replaced(stage) {
+            true => State::new(ImageConfig::default(), self.stages.list[stage].platform.clone()),
+            false => {
+                let wanted = self.wanted_platform(stage);
+                let files_platform = wanted.platform().clone();
+                State::empty(wanted).on(files_platform)
+            }
+        };
+        (state.node, state.local) = (node, local);
+        state
+    }
+
+    fn is_replaced(&self, stage: StageId) -> bool {
+        self.stages.list[stage].origin == Origin::Replaced
+    }
+
+    fn wanted_platform(&self, stage: StageId) -> StagePlatform {
+        self.stages.list[stage].platform.clone().unwrap_or_else(|| (&self.options.platform).into())
     }
 
     /// Adds a context that is fetched.
@@ -59,8 +78,8 @@ impl<'a> Converter<'a> {
     }
 
     fn layout_state(&mut self, stage: StageId, name: &str, store: &str, reference: &Reference) -> State {
-        let (info, platform) = self.known(stage, reference);
-        let mut state = State::new(None, base_config(&info.config), platform.clone());
+        let (info, wanted) = self.known(stage, reference);
+        let mut state = self.context_config_state(stage, info, &wanted);
         let pinned = reference.pinned(info.digest);
         let identifier = format!("oci-layout://{pinned}");
         let mut source = pb::SourceOp { identifier, ..pb::SourceOp::default() };
@@ -69,50 +88,63 @@ impl<'a> Converter<'a> {
             source.attrs.insert("oci.session".to_owned(), self.options.session.clone());
         }
         let metadata = metadata(&["source.ocilayout"], format!("[context {name}] OCI load from client"));
-        let lines = self.stages.list[stage].lines.clone();
-        let recipe = Recipe::Source { source, platform: Some(pb_platform(&platform)) };
-        state.node = Some(self.graph.add(recipe, metadata, Some(&lines)));
-        state.base = Some((pinned, platform));
+        let recipe = Recipe::Source { source, platform: Some(wanted.to_pb()) };
+        state.node = Some(self.graph.add(recipe, metadata, None));
+        state.base = Some((pinned, wanted.platform().clone()));
         state
     }
 
     fn image_state(&mut self, stage: StageId, reference: &Reference) -> State {
-        let (info, platform) = self.known(stage, reference);
-        let mut state = self.state_of(&info.config, &platform);
+        let (info, wanted) = self.known(stage, reference);
+        let mut state = self.state_of(&info.config, Some(wanted.clone()));
         let pinned = reference.pinned(info.digest);
-        state.base = Some((pinned.clone(), platform.clone()));
+        state.base = Some((pinned.clone(), wanted.platform().clone()));
         if info.is_empty() {
             return state;
         }
-        let name = self.step_name(&mut state, stage, &format!("FROM {pinned}"), false);
+        state = state.on(wanted.platform().clone());
+        let name = self.step_name(&mut state, stage, &format!("FROM {pinned}"), Step::Base);
         let mut metadata = metadata(&["source.image"], name);
         let written = &self.stages.list[stage];
         set_command(&mut metadata, &written.source);
         let lines = written.lines.clone();
-        state.node = Some(self.add_image(&pinned, &platform, metadata, &lines));
+        state.node = Some(self.add_image(&pinned, &wanted, metadata, Some(&lines)));
         state
     }
 
     /// As in BuildKit, the graph has the image's tag. Whoever resolves images does it once for a command, so that the
     /// tag means the same image there as here.
     fn context_image_state(&mut self, stage: StageId, name: &str, reference: &Reference) -> State {
-        let (info, platform) = self.known(stage, reference);
-        let mut state = self.state_of(&info.config, &platform);
+        let (info, wanted) = self.known(stage, reference);
+        let mut state = self.context_config_state(stage, info, &wanted);
         let metadata = metadata(&["source.image"], format!("[context {name}] {}", reference.familiar()));
-        let lines = self.stages.list[stage].lines.clone();
-        state.node = Some(self.add_image(reference, &platform, metadata, &lines));
-        state.base = Some((reference.pinned(info.digest), platform));
+        state.node = Some(self.add_image(reference, &wanted, metadata, None));
+        state.base = Some((reference.pinned(info.digest), wanted.platform().clone()));
         state
     }
 
-    fn known(&self, stage: StageId, reference: &Reference) -> (&'a ImageInfo, Platform) {
-        let platform = self.stages.list[stage].platform.as_ref().unwrap_or(&self.options.platform);
-        let info = self.images.get(reference, platform).expect("the conversion waits until images are known");
-        (info, platform.clone())
+    /// The state of an image that is a context. One that replaces a stage is for the platform that its config names.
+    fn context_config_state(&mut self, stage: StageId, info: &ImageInfo, wanted: &StagePlatform) -> State {
+        let own = StagePlatform::of(&info.config).filter(|_| self.is_replaced(stage));
+        let files = own.as_ref().unwrap_or(wanted).platform().clone();
+        let platform = match self.is_replaced(stage) {
+            true => own.or_else(|| self.stages.list[stage].platform.clone()),
+            false => Some(wanted.clone()),
+        };
+        self.state_of(&info.config, platform).on(files)
     }
 
-    fn state_of(&mut self, config: &ImageConfig, platform: &Platform) -> State {
-        let mut state = State::new(None, base_config(config), platform.clone());
+    fn known(&self, stage: StageId, reference: &Reference) -> (&'a ImageInfo, StagePlatform) {
+        let wanted = self.wanted_platform(stage);
+        let info = self
+            .images
+            .get(reference, wanted.platform())
+            .expect("the conversion waits until images are known");
+        (info, wanted)
+    }
+
+    fn state_of(&mut self, config: &ImageConfig, platform: Option<StagePlatform>) -> State {
+        let mut state = State::new(base_config(config), platform);
         self.histories.remember(&mut state);
         state
     }
@@ -120,9 +152,9 @@ impl<'a> Converter<'a> {
     fn add_image(
         &mut self,
         reference: &Reference,
-        platform: &Platform,
+        platform: &StagePlatform,
         mut metadata: pb::OpMetadata,
-        lines: &crate::error::Lines,
+        lines: Option<&Lines>,
     ) -> NodeId {
         let mut source =
             pb::SourceOp { identifier: format!("docker-image://{reference}"), ..pb::SourceOp::default() };
@@ -137,8 +169,8 @@ impl<'a> Converter<'a> {
         if self.options.pull == ResolveMode::Pull {
             metadata.caps.insert("source.image.resolvemode".to_owned(), true);
         }
-        let platform = Some(pb_platform(platform));
-        self.graph.add(Recipe::Source { source, platform }, metadata, Some(lines))
+        let platform = Some(platform.to_pb());
+        self.graph.add(Recipe::Source { source, platform }, metadata, lines)
     }
 
     /// Adds a directory of the client's.

@@ -10,7 +10,7 @@ use crate::error::Fault;
 use crate::graph::{NONE, NodeId, Recipe};
 use crate::instruction::{Copy, CopyKind};
 use crate::lint::Rule;
-use crate::paths;
+use crate::paths::{self, Slash, Style};
 
 /// The permissions of a file that is written in the Dockerfile.
 const INLINE_MODE: i32 = 0o644;
@@ -43,11 +43,15 @@ impl Converter<'_> {
         self.spend(expanded.sources.len().saturating_mul(size_of(&template)))?;
         let mut actions = Vec::new();
         for source in &expanded.sources {
-            actions.push(match Remote::parse(source)? {
+            let remote = Remote::parse(source)?;
+            // BuildKit takes a repository that is no web address for a path of the context, too.
+            if remote.is_none() || !(source.starts_with("http://") || source.starts_with("https://")) {
+                self.note_path(state, place, source);
+            }
+            actions.push(match remote {
                 None => {
                     self.warn_of_ignored(copy, source, place);
-                    self.note_path(state, place, source);
-                    (files, path_action(&template, source, copy))
+                    (files, path_action(&template, source, copy, state.style())?)
                 }
                 Some(remote) if copy.kind == CopyKind::Copy => {
                     let what = if matches!(remote, Remote::Git(_)) { "git ref" } else { "URL" };
@@ -59,6 +63,7 @@ impl Converter<'_> {
             });
         }
         for (file, body) in inline {
+            let file = state.style().without_drive(&file, Slash::Drop)?;
             let node = self.inline_file(&file, INLINE_MODE, body);
             let source = paths::join("/", &file);
             let action = pb::FileActionCopy { src: source, ..template.clone() };
@@ -186,7 +191,7 @@ impl Converter<'_> {
             return;
         }
         let group = |weak| {
-            let key = format!("{} {} {name}", state.platform, place.lines().start());
+            let key = format!("{} {} {name}", self.options.platform, place.lines().start());
             let id = gantry_oci::Digest::of(key).hex();
             Some(pb::ProgressGroup { id, name: name.clone(), weak })
         };
@@ -245,7 +250,7 @@ fn linked_name(name: &str) -> String {
 fn template(state: &State, copy: &Copy, expanded: &Expanded) -> Result<pb::FileActionCopy, Fault> {
     let (mode, mode_str) = mode(&expanded.chmod)?;
     Ok(pb::FileActionCopy {
-        dest: paths::destination(state.directory(), &expanded.destination),
+        dest: state.style().destination(&state.directory(), &expanded.destination)?,
         owner: (!expanded.chown.is_empty()).then(|| owner::parse(&expanded.chown)),
         mode,
         mode_str,
@@ -257,7 +262,12 @@ fn template(state: &State, copy: &Copy, expanded: &Expanded) -> Result<pb::FileA
 }
 
 /// The copy of a path, which may have wildcards.
-fn path_action(template: &pb::FileActionCopy, source: &str, copy: &Copy) -> pb::file_action::Action {
+fn path_action(
+    template: &pb::FileActionCopy,
+    source: &str,
+    copy: &Copy,
+    style: Style,
+) -> Result<pb::file_action::Action, Fault> {
     let mut action = pb::FileActionCopy {
         follow_symlink: true,
         dir_copy_contents: true,
@@ -270,14 +280,15 @@ fn path_action(template: &pb::FileActionCopy, source: &str, copy: &Copy) -> pb::
     if copy.parents {
         let (root, pattern) = source.split_once("/./").unwrap_or(("/", source));
         source = root;
-        let pattern = paths::absolute("/", pattern);
+        let pattern = style.absolute("/", pattern)?;
         if !has_wildcard(root) && !has_wildcard(&pattern) {
-            action.required_paths = vec![paths::join("/", &format!("{root}/{pattern}"))];
+            let required = clean(&format!("{root}/{pattern}"));
+            action.required_paths = vec![style.absolute("/", &required)?];
         }
         action.include_patterns = vec![pattern.strip_prefix('/').unwrap_or(&pattern).to_owned()];
     }
-    action.src = paths::join("/", source);
-    pb::file_action::Action::Copy(action)
+    action.src = clean(&style.absolute("/", source)?);
+    Ok(pb::file_action::Action::Copy(action))
 }
 
 /// `--chmod`: octal, or symbolic as `chmod` has it. Nothing keeps the mode.
@@ -291,7 +302,7 @@ fn mode(text: &str) -> Result<(i32, String), Fault> {
         ))
     };
     match u32::from_str_radix(text, 8) {
-        Ok(mode @ 0..=MAX_MODE) => Ok((mode as i32, String::new())),
+        Ok(mode @ 0..=MAX_MODE) if !text.starts_with('+') => Ok((mode as i32, String::new())),
         Ok(_) => Err(octal()),
         Err(_) if text.starts_with(|c: char| c.is_ascii_digit()) => Err(octal()),
         Err(_) if text.split(',').all(is_symbolic) => Ok((0, text.to_owned())),
@@ -300,18 +311,14 @@ fn mode(text: &str) -> Result<(i32, String), Fault> {
     }
 }
 
-/// `[ugoa]*` and then one or more of `[-+=]` with permissions or one of `ugo`.
+/// `[ugoa]*` and then one or more of `[-+=]` with permissions, and `ugo` for those that these have.
 fn is_symbolic(clause: &str) -> bool {
     let mut rest = clause.trim_start_matches(['u', 'g', 'o', 'a']);
     if rest.is_empty() {
         return false;
     }
     while let Some(after) = rest.strip_prefix(['-', '+', '=']) {
-        let permissions = after.trim_start_matches(['r', 'w', 'x', 'X', 's', 't']);
-        rest = match permissions.len() == after.len() {
-            true => after.strip_prefix(['u', 'g', 'o']).unwrap_or(after),
-            false => permissions,
-        };
+        rest = after.trim_start_matches(['r', 'w', 'x', 'X', 's', 't', 'u', 'g', 'o']);
     }
     rest.is_empty()
 }

@@ -26,9 +26,13 @@ impl Converter<'_> {
         let mut mounts = Mounts::new(state.node);
         let mut text = place.source().to_owned();
         let args = match &run.command {
+            CommandLine::Exec(args) if args.is_empty() => {
+                return Err(Fault::semantics("RUN has no command").hint("name one in the brackets"));
+            }
             CommandLine::Exec(args) => args.clone(),
             CommandLine::Shell(command) => {
-                let command = self.shell_text(command, &run.heredocs, &mut text, &mut mounts);
+                let scripts = state.config.os != "windows";
+                let command = self.shell_text(command, &run.heredocs, scripts, &mut text, &mut mounts);
                 state.with_shell(command)
             }
         };
@@ -49,7 +53,7 @@ impl Converter<'_> {
         let recipe = Recipe::Exec {
             exec: Box::new(exec),
             mounts: mounts.sorted(),
-            platform: pb_platform(&state.platform),
+            platform: pb_platform(state.files_platform.as_ref().unwrap_or(&self.options.platform)),
         };
         let history = format!("RUN {} # buildkit", with_arguments(state, &args));
         state.node = Some(self.graph.add(recipe, metadata, Some(place.lines())));
@@ -63,6 +67,7 @@ impl Converter<'_> {
         &mut self,
         command: &str,
         heredocs: &[Heredoc],
+        scripts: bool,
         step: &mut String,
         mounts: &mut Mounts,
     ) -> String {
@@ -76,7 +81,7 @@ impl Converter<'_> {
         }
         step.push_str(&format!(" ({})", summary(&first.content)));
         let body = first.body();
-        if !body.starts_with("#!") {
+        if !scripts || !body.starts_with("#!") {
             return body;
         }
         let node = self.inline_file(&first.name, SCRIPT_MODE, body);
@@ -116,7 +121,7 @@ impl Converter<'_> {
         let meta = pb::Meta {
             args: args.to_vec(),
             env: environment.to_list(),
-            cwd: state.directory().to_owned(),
+            cwd: state.directory(),
             user: state.user().to_owned(),
             proxy_env: self.proxy.clone(),
             extra_hosts: options.extra_hosts.iter().map(host).collect(),
@@ -138,7 +143,6 @@ impl Converter<'_> {
         need(run.insecure, "exec.meta.security");
         need(self.proxy.is_some(), "exec.meta.proxyenv");
         need(!options.ulimits.is_empty(), "exec.meta.ulimit");
-        need(!options.cgroup_parent.is_empty(), "exec.meta.cgroup.parent");
         let security = if run.insecure { pb::SecurityMode::Insecure } else { pb::SecurityMode::Sandbox };
         let exec = pb::ExecOp {
             meta: Some(meta),
@@ -181,7 +185,7 @@ fn with_arguments(state: &State, args: &[String]) -> String {
 fn summary(content: &str) -> String {
     let content = content.trim();
     match content.split_once('\n') {
-        Some((first, _)) => format!("{}...", first.trim_end_matches('\r')),
+        Some((first, _)) => format!("{}...", first.strip_suffix('\r').unwrap_or(first)),
         None => content.to_owned(),
     }
 }

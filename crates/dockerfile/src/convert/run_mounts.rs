@@ -194,13 +194,19 @@ impl Converter<'_> {
                 }
                 MountType::Tmpfs => {
                     let target = target(state, &mount)?;
+                    self.use_source(state, &mount, *source, place);
                     mounts.tmpfs(&target, mount.size);
-                    if mount.read_only {
-                        mounts.trees.last_mut().expect("a mount was just added").1.readonly = true;
-                    }
+                    let mounted = &mut mounts.trees.last_mut().expect("a mount was just added").1;
+                    mounted.readonly = mount.read_only;
+                    mounted.selector = selector(&mount);
                 }
                 MountType::Bind | MountType::Cache => {
-                    self.add_tree(state, &mount, (*source, place), mounts)?;
+                    let files = match mount.takes_context() {
+                        true => Some(self.locals[BUILD_CONTEXT].node),
+                        false => self.files_of(*source, state, place).flatten(),
+                    };
+                    self.add_tree(state, &mount, files, mounts)?;
+                    self.use_source(state, &mount, *source, place);
                 }
             }
         }
@@ -212,28 +218,15 @@ impl Converter<'_> {
         &mut self,
         state: &State,
         mount: &Mount,
-        (source, place): (StageId, Place<'_>),
+        mut files: Option<NodeId>,
         mounts: &mut Mounts,
     ) -> Result<(), Fault> {
         let is_cache = mount.kind == MountType::Cache;
-        let is_context = mount.from.is_empty() && !is_cache;
-        let mut files = match is_context {
-            true => Some(self.locals[BUILD_CONTEXT].node),
-            false => self.files_of(source, state, place).flatten(),
-        };
         let target = target(state, mount)?;
-        let mut selector = paths::join("/", &mount.source);
-        let owned = mount.uid.or(mount.gid).or(mount.mode).is_some();
-        if selector == "/" {
-            selector.clear();
-            if owned {
-                files = Some(self.cache_seed(mount, files));
-                CACHE_SEED.clone_into(&mut selector);
-            }
-        }
-        match is_context {
-            true => self.use_local(BUILD_CONTEXT, &mount.source),
-            false => self.use_path(source, &mount.source, state, place),
+        let mut selector = selector(mount);
+        if selector.is_empty() && mount.uid.or(mount.gid).or(mount.mode).is_some() {
+            files = Some(self.cache_seed(mount, files));
+            CACHE_SEED.clone_into(&mut selector);
         }
         // What a command writes into a bound tree is thrown away; a cache keeps it outside of the graph.
         mounts.bind(files, &target, &selector, NONE, mount.read_only);
@@ -243,6 +236,14 @@ impl Converter<'_> {
             bound.cache_opt = Some(self.cache_options(mount));
         }
         Ok(())
+    }
+
+    /// Notes the path of the source. As in BuildKit, that is one of the context even where nothing of it is mounted.
+    fn use_source(&mut self, state: &State, mount: &Mount, source: StageId, place: Place<'_>) {
+        match mount.takes_context() {
+            true => self.use_local(BUILD_CONTEXT, &mount.source),
+            false => self.use_path(source, &mount.source, state, place),
+        }
     }
 
     fn cache_options(&self, mount: &Mount) -> pb::CacheOpt {
@@ -275,10 +276,18 @@ impl Converter<'_> {
     }
 }
 
+/// The path in the source; empty for all of it.
+fn selector(mount: &Mount) -> String {
+    match paths::join("/", &mount.source) {
+        root if root == "/" => String::new(),
+        path => path,
+    }
+}
+
 fn target(state: &State, mount: &Mount) -> Result<String, Fault> {
     let target = match paths::clean(&mount.target).starts_with('/') {
         true => mount.target.clone(),
-        false => paths::join(state.directory(), &mount.target),
+        false => paths::join(&state.directory(), &mount.target),
     };
     match target.as_str() {
         "/" => Err(Fault::semantics("invalid mount target `/`")),

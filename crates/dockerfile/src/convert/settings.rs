@@ -110,13 +110,12 @@ impl Converter<'_> {
 
     pub(super) fn workdir(&mut self, state: &mut State, path: &str, place: Place<'_>) -> Result<(), Fault> {
         let path = self.expand(state, path, place)?;
-        if !std::mem::replace(&mut state.has_workdir, true) && !path.starts_with('/') {
+        if !std::mem::replace(&mut state.has_workdir, true) && !state.style().is_absolute(&path) {
             let message =
                 format!("Relative workdir {path:?} can have unexpected results if the base image changes");
             self.warn(Rule::WorkdirRelativePath, message, place);
         }
-        let directory = paths::absolute(&state.config.config.working_dir, &path);
-        state.config.config.working_dir.clone_from(&directory);
+        let directory = state.change_directory(&path)?;
         let history = format!("WORKDIR {directory}");
         if directory == "/" {
             state.note(history);
@@ -128,7 +127,7 @@ impl Converter<'_> {
             mode: WORKDIR_MODE,
             make_parents: true,
             owner: (!user.is_empty()).then(|| owner::parse(user)),
-            timestamp: self.epoch.map_or(NONE, |seconds| seconds.saturating_mul(1_000_000_000)),
+            timestamp: self.epoch.map_or(NONE, |seconds| seconds.wrapping_mul(1_000_000_000)),
         };
         let name = self.instruction_name(state, place);
         let recipe =
@@ -297,9 +296,16 @@ fn quoted(text: &str) -> String {
             '\u{b}' => quoted.push_str("\\v"),
             '\u{c}' => quoted.push_str("\\f"),
             char if char.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(char))),
-            char if char.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(char))),
-            char => quoted.push(char),
+            char if is_printable(char) => quoted.push(char),
+            char if u32::from(char) > 0xffff => quoted.push_str(&format!("\\U{:08x}", u32::from(char))),
+            char => quoted.push_str(&format!("\\u{:04x}", u32::from(char))),
         }
     }
     quoted + "\""
+}
+
+/// Whether it is a letter, mark, number, sign or the ordinary space: what neither Go nor Rust escape when they show a text.
+fn is_printable(char: char) -> bool {
+    // At its beginning, Rust would escape marks, too.
+    char.is_ascii() || String::from_iter(['a', char]).escape_debug().nth(1) == Some(char)
 }

@@ -7,8 +7,10 @@ use gantry_oci::{History, ImageConfig, Platform, Reference};
 use super::LocalId;
 use super::history::EntryId;
 use crate::environment::Environment;
-use crate::error::Lines;
+use crate::error::{Fault, Lines};
 use crate::graph::NodeId;
+use crate::paths::Style;
+use crate::platform::StagePlatform;
 
 /// Names the front end in the history, as BuildKit does: it is what tools look for.
 const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
@@ -21,8 +23,10 @@ pub(super) struct State {
     pub(super) node: Option<NodeId>,
     /// The variables that commands see: those of the config, and arguments.
     pub(super) environment: Environment,
-    /// The platform of the files.
-    pub(super) platform: Platform,
+    /// The platform that the stage is for; none if nobody said so, which a context of the client's can bring about.
+    pub(super) platform: Option<StagePlatform>,
+    /// The platform that commands run on; none for that of the target.
+    pub(super) files_platform: Option<Platform>,
     /// Where each variable is in the config's list.
     places: HashMap<String, usize>,
     /// The config; its history holds only what the history's keeper does not know yet.
@@ -66,10 +70,11 @@ pub(super) struct Argument {
 }
 
 impl State {
-    /// A state with these files and this config, before any instruction.
-    pub(super) fn new(node: Option<NodeId>, config: ImageConfig, platform: Platform) -> Self {
+    /// A state with this config and no files, before any instruction.
+    pub(super) fn new(config: ImageConfig, platform: Option<StagePlatform>) -> Self {
         Self {
-            node,
+            node: None,
+            files_platform: None,
             environment: Environment::default(),
             places: HashMap::new(),
             platform,
@@ -85,17 +90,23 @@ impl State {
         }
     }
 
-    /// The state of nothing.
-    pub(super) fn empty(platform: &Platform) -> Self {
+    /// The state of nothing, for a platform.
+    pub(super) fn empty(platform: StagePlatform) -> Self {
+        let named = platform.to_pb();
         let mut config = ImageConfig {
-            architecture: platform.architecture().to_owned(),
-            os: platform.os().to_owned(),
-            variant: platform.variant().to_owned(),
-            os_version: platform.os_version().to_owned(),
+            architecture: named.architecture,
+            os: named.os,
+            variant: named.variant,
+            os_version: named.os_version,
             ..ImageConfig::default()
         };
         config.config.working_dir = "/".to_owned();
-        Self::new(None, config, platform.clone())
+        Self::new(config, Some(platform))
+    }
+
+    /// The state with files of this platform.
+    pub(super) fn on(self, platform: Platform) -> Self {
+        Self { files_platform: Some(platform), ..self }
     }
 
     /// What a stage takes over from the one that it builds on.
@@ -105,11 +116,17 @@ impl State {
         child
     }
 
+    /// How paths are written in it.
+    pub(super) fn style(&self) -> Style {
+        Style::of(self.platform.as_ref().map_or("", |platform| platform.platform().os()))
+    }
+
     /// Makes a stage ready for its first instruction.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn begin(&mut self) -> Result<(), Fault> {
+        let style = self.style();
         let variables = self.config.config.env.get_or_insert_default();
         let has_path = variables.iter().any(|variable| split(variable).0 == "PATH");
-        if !has_path && self.platform.os() != "windows" {
+        if !has_path && style == Style::Unix {
             variables.push(format!("PATH={DEFAULT_PATH}"));
         }
         self.places.clear();
@@ -119,18 +136,28 @@ impl State {
             // Of variables with one name, the first one is changed, and commands see the last one.
             self.places.entry(name.to_owned()).or_insert(place);
         }
-        let directory = &mut self.config.config.working_dir;
+        let directory = self.config.config.working_dir.clone();
         if !directory.is_empty() {
-            *directory = crate::paths::absolute("/", directory);
+            // As in BuildKit, one that is relative is taken to be below itself.
+            self.change_directory(&directory)?;
         }
+        Ok(())
     }
 
     /// The directory that commands run in and paths are relative to.
-    pub(super) fn directory(&self) -> &str {
+    pub(super) fn directory(&self) -> String {
         match self.config.config.working_dir.as_str() {
-            "" => "/",
-            directory => directory,
+            "" => "/".to_owned(),
+            directory => self.style().slashes(directory),
         }
+    }
+
+    /// Changes the directory, and says what it is now.
+    pub(super) fn change_directory(&mut self, path: &str) -> Result<String, Fault> {
+        let style = self.style();
+        let directory = style.absolute(&self.config.config.working_dir, path)?;
+        self.config.config.working_dir = style.native(&directory);
+        Ok(directory)
     }
 
     /// The user that commands run as; empty for the image's own default, root.
@@ -146,7 +173,8 @@ impl State {
         match self.places.get(name) {
             Some(place) => variables[*place] = variable,
             None => {
-                self.places.insert(name.to_owned(), variables.len());
+                // A name with a `=` in it is not found again, but the part before that is.
+                self.places.entry(split(&variable).0.to_owned()).or_insert(variables.len());
                 variables.push(variable);
             }
         }

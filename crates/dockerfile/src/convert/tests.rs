@@ -124,7 +124,7 @@ fn platforms_of_stages() {
         .map(|(name, op, _)| (name, op.platform.as_ref().unwrap().architecture.clone()))
         .collect();
     let expected =
-        [("[linux/amd64->arm64 b 2/2] RUN build", "amd64"), ("[linux/arm64 stage-1 2/3] RUN last", "arm64")];
+        [("[linux/arm64 stage-1 2/3] RUN last", "arm64"), ("[linux/amd64->arm64 b 2/2] RUN build", "amd64")];
     assert_eq!(found, expected.map(|(name, platform)| (name.to_owned(), platform.to_owned())));
     assert_eq!(converted.config.architecture, "arm64");
     assert_eq!(converted.base.unwrap().1, platform("linux/arm64"));
@@ -202,6 +202,9 @@ fn refused_where_it_stands() {
         ("FROM a\nENV A=${B:?missing}\n", 2..=2, "B: missing"),
         ("FROM a\nVOLUME $NO", 2..=2, "empty"),
         ("FROM a\nRUN --mount=target=/ x", 2..=2, "invalid mount target"),
+        ("FROM a\nRUN --device=x y", 2..=2, "RUN --device is only in the labs channel"),
+        ("FROM a\nRUN []", 2..=2, "no command"),
+        ("FROM a\nCOPY --chmod=+755 b c", 2..=2, "octal"),
         ("# syntax=other/front:1\nFROM a", 1..=1, "the front end `other/front:1` cannot be run"),
         ("FROM dead AS d\nCOPY --oops a b\nFROM a", 2..=2, "unknown flag"),
     ] {

@@ -140,6 +140,11 @@ impl Mount {
         Ok(mount)
     }
 
+    /// Whether its files are those of the build context. A cache begins with nothing instead.
+    pub(crate) fn takes_context(&self) -> bool {
+        self.from.is_empty() && self.kind != MountType::Cache
+    }
+
     fn set_bare(&mut self, field: &str, read_only: &mut Option<bool>) -> Result<(), Fault> {
         match field.to_ascii_lowercase().as_str() {
             "readonly" | "ro" => *read_only = Some(true),
@@ -173,9 +178,9 @@ impl Mount {
             "size" => return Err(Fault::syntax("only mounts of type tmpfs have a `size`")),
             "id" => self.id = value,
             "sharing" => self.sharing = Some(sharing(&value)?),
-            "mode" => self.mode = Some(u32::from_str_radix(&value, 8).map_err(|_| invalid())?),
-            "uid" => self.uid = Some(value.parse().map_err(|_| invalid())?),
-            "gid" => self.gid = Some(value.parse().map_err(|_| invalid())?),
+            "mode" => self.mode = Some(unsigned(&value, 8).ok_or_else(invalid)?),
+            "uid" => self.uid = Some(unsigned(&value, 10).ok_or_else(invalid)?),
+            "gid" => self.gid = Some(unsigned(&value, 10).ok_or_else(invalid)?),
             "env" => self.env = Some(value),
             _ => return Err(Fault::syntax(format!("unexpected key `{key}` in `{field}`")).suggest(key, KEYS)),
         }
@@ -215,6 +220,11 @@ impl Mount {
         }
         Ok(())
     }
+}
+
+/// A number without a sign.
+fn unsigned(text: &str, radix: u32) -> Option<u32> {
+    u32::from_str_radix(text, radix).ok().filter(|_| !text.starts_with('+'))
 }
 
 fn mount_type(text: &str) -> Result<MountType, Fault> {

@@ -9,6 +9,7 @@ use crate::error::Fault;
 use crate::instruction::{self, Instruction};
 use crate::lex::{Expanded, Lexer};
 use crate::lint::{Linter, Rule};
+use crate::platform::StagePlatform;
 use crate::suggest;
 
 /// A FROM with its variables expanded.
@@ -16,7 +17,7 @@ pub(super) struct From {
     /// The base.
     pub(super) base: String,
     /// `--platform`, if given.
-    pub(super) platform: Option<Platform>,
+    pub(super) platform: Option<StagePlatform>,
     /// The arguments that were used.
     pub(super) used: BTreeSet<String>,
 }
@@ -58,11 +59,12 @@ impl Stages {
             let message = format!("empty platform value from expression {}", from.platform);
             return Err(suggested(Fault::semantics(message)));
         }
-        let parsed = platform.text.parse().map_err(|error: gantry_oci::PlatformError| {
+        let parsed: Platform = platform.text.parse().map_err(|error: gantry_oci::PlatformError| {
             suggested(Fault::semantics(format!("failed to parse platform {}: {error}", from.platform)))
         })?;
         used.extend(platform.used);
-        Ok(From { base: base.text, platform: Some(parsed), used })
+        let written = StagePlatform::written(&platform.text, parsed);
+        Ok(From { base: base.text, platform: Some(written), used })
     }
 
     fn check_declared(&self, unset: &BTreeSet<String>, first: &Instruction, lint: &mut Linter) {

@@ -85,6 +85,7 @@ impl Stages {
             lines: lines.clone(),
             commands: Vec::new(),
             steps: 0,
+            triggers: 0,
             ignore_cache: false,
             origin: Origin::Anonymous,
             needs: Vec::new(),

@@ -10,6 +10,7 @@ use crate::instruction::{Instruction, Kind};
 use crate::lint::{Linter, Rule};
 use crate::options::{ImageRequest, Images, NamedContext, Options};
 use crate::parser;
+use crate::platform::StagePlatform;
 
 impl Stages {
     /// Adds the triggers of all stages that the target needs. Returns the images that have to be known first, and
@@ -55,7 +56,8 @@ impl Stages {
         match &stage.base {
             Base::Image(reference)
             | Base::Context(_, NamedContext::Image(reference) | NamedContext::Layout { reference, .. }) => {
-                Some((reference, stage.platform.clone().unwrap_or_else(|| options.platform.clone())))
+                let wanted = stage.platform.as_ref().map_or(&options.platform, StagePlatform::platform);
+                Some((reference, wanted.clone()))
             }
             _ => None,
         }
@@ -82,7 +84,7 @@ impl Stages {
     fn check_image(&self, stage: StageId, options: &Options, images: &Images, lint: &mut Linter) {
         let stage = &self.list[stage];
         let Base::Image(reference) = &stage.base else { return };
-        let wanted = stage.platform.as_ref().unwrap_or(&options.platform);
+        let wanted = stage.platform.as_ref().map_or(&options.platform, StagePlatform::platform);
         let Some(info) = images.get(reference, wanted).filter(|info| !info.is_empty()) else { return };
         let config = &info.config;
         if config.os == wanted.os() && config.architecture == wanted.architecture() {
@@ -129,6 +131,7 @@ impl Stages {
         let needs_others = commands.iter().any(|command| !command.sources.is_empty());
         let stage = &mut self.list[stage];
         stage.steps += commands.len();
+        stage.triggers += commands.len();
         stage.commands.splice(0..0, commands);
         Ok(needs_others)
     }
