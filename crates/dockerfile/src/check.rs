@@ -66,7 +66,7 @@ impl CheckReport {
         }
         if let Some(error) = &self.error {
             let location = if error.has_place() { source_json::locations(error) } else { json!({}) };
-            result["buildError"] = json!({ "message": error.message, "location": location });
+            result["buildError"] = json!({ "message": error.with_hints(), "location": location });
         }
         result
     }

@@ -30,7 +30,7 @@ use crate::front_end;
 use crate::graph::{Graph, NodeId, Recipe};
 use crate::instruction::{Instruction, Kind};
 use crate::lex::Lexer;
-use crate::lint::{Linter, Rule};
+use crate::lint::{Linter, Rule, Warning};
 use crate::options::{Conversion, Converted, Images, Options};
 use crate::stages::{Command, Origin, Reach, Stage, StageId, Stages};
 use crate::suggest;
@@ -63,6 +63,14 @@ pub fn convert(text: &[u8], options: &Options, images: &Images) -> Result<Conver
             Conversion::Done(converted)
         }
     })
+}
+
+/// What is doubtful about a file, as far as a conversion with these images comes: for one that cannot be built.
+pub fn warnings(text: &[u8], options: &Options, images: &Images) -> Vec<Warning> {
+    let mut lint = Linter::default();
+    // Why it cannot be built is known; nothing is made of it.
+    let _ = through(text, options, images, Reach::Target, &mut lint, |_, _| ());
+    lint.into_warnings()
 }
 
 /// Goes through a file as a conversion does, and makes something of what was found.

@@ -43,6 +43,14 @@ pub struct Error {
 }
 
 impl Error {
+    /// The message with what to do about it, in one line. Tools look for the rules at the end of a verdict.
+    pub(crate) fn with_hints(&self) -> String {
+        match self.hints.is_empty() || self.kind == ErrorKind::Lint {
+            true => self.message.clone(),
+            false => format!("{} ({})", self.message, self.hints.join("; ")),
+        }
+    }
+
     /// Whether its lines are at fault. Those of a missing target or of a verdict are only somewhere to look.
     pub fn has_place(&self) -> bool {
         !matches!(self.kind, ErrorKind::Target | ErrorKind::Lint)

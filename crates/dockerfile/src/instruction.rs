@@ -24,6 +24,7 @@ use gantry_oci::Healthcheck;
 use crate::error::{Error, Fault, Lines};
 use crate::lint::{Linter, Rule};
 use crate::parser::{Arguments, Node, blank_separated, key_values};
+use crate::suggest;
 
 /// One instruction.
 #[derive(Debug, Clone)]
@@ -190,11 +191,19 @@ fn read_kind(node: &Node, escape: char) -> Result<Kind, Fault> {
         "USER" => Kind::User(one()?),
         "STOPSIGNAL" => Kind::StopSignal(one()?),
         "MAINTAINER" => Kind::Maintainer(one()?),
-        _ => {
-            let fault = Fault::syntax(format!("unknown instruction: {}", node.keyword));
-            return Err(fault.suggest(&keyword, KEYWORDS));
-        }
+        _ => return Err(unknown(node, &keyword, escape)),
     })
+}
+
+fn unknown(node: &Node, keyword: &str, escape: char) -> Fault {
+    let fault = Fault::syntax(format!("unknown instruction: {}", node.keyword));
+    match suggest::closest(keyword, KEYWORDS) {
+        Some(near) => fault.hint(format!("did you mean `{near}`?")),
+        None if keyword.starts_with("--") => fault.hint("flags stand behind the name of an instruction"),
+        None => {
+            fault.hint(format!("if it belongs to the instruction above, end the line before with `{escape}`"))
+        }
+    }
 }
 
 /// The arguments as words: the members of a JSON list, or what blanks separate.
@@ -214,7 +223,25 @@ fn text(node: &Node) -> &str {
 }
 
 fn at_least_one(keyword: &str) -> Fault {
-    Fault::syntax(format!("{keyword} requires at least one argument"))
+    Fault::syntax(format!("{keyword} requires at least one argument")).hint(example(keyword))
+}
+
+/// How an instruction is written.
+fn example(keyword: &str) -> String {
+    let arguments = match keyword {
+        "ARG" => "NAME, or ARG NAME=default",
+        "ENV" | "LABEL" => "name=value",
+        "EXPOSE" => "80/tcp",
+        "HEALTHCHECK" => "CMD command, or HEALTHCHECK NONE",
+        "ONBUILD" => "RUN command",
+        "SHELL" => "[\"/bin/sh\", \"-c\"]",
+        "STOPSIGNAL" => "SIGTERM",
+        "USER" => "name, or USER name:group",
+        "VOLUME" => "/path",
+        "WORKDIR" => "/path",
+        _ => "name",
+    };
+    format!("write {keyword} {arguments}")
 }
 
 #[cfg(test)]

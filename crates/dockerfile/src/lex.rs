@@ -238,7 +238,7 @@ impl<'a> Scan<'a> {
             }
             text.push(char);
         }
-        Err(Fault::syntax("a single quote is not closed"))
+        Err(Fault::syntax("a single quote is not closed").hint("close it, or escape it"))
     }
 
     fn double_quoted(&mut self) -> Result<String, Fault> {
@@ -262,7 +262,7 @@ impl<'a> Scan<'a> {
                 char => text.push(char),
             }
         }
-        Err(Fault::syntax("a double quote is not closed"))
+        Err(Fault::syntax("a double quote is not closed").hint("close it, or escape it"))
     }
 
     fn with_quotes(&self, quote: char, text: String) -> String {

@@ -12,6 +12,7 @@
 mod check;
 mod context;
 mod convert;
+mod describe;
 mod duration;
 mod environment;
 mod error;
@@ -32,7 +33,8 @@ mod targets;
 
 pub use check::{CheckReport, check};
 pub use context::{ContextError, GitOptions, RemoteContext};
-pub use convert::convert;
+pub use convert::{convert, warnings};
+pub use describe::{Request, Requests, describe};
 pub use error::{Error, ErrorKind, Lines};
 pub use lint::{Rule, Warning};
 pub use options::{

@@ -61,7 +61,10 @@ impl Linter {
             }
         }
         let message = format!("lint violation found for rules: {}", rules.join(", "));
-        Err(Error { kind: ErrorKind::Lint, ..Fault::semantics(message).at(&first.lines) })
+        let fault = Fault::semantics(message).hint(
+            "with error=true warnings are errors: leave a rule out with skip=RuleName in a check directive",
+        );
+        Err(Error { kind: ErrorKind::Lint, ..fault.at(&first.lines) })
     }
 
     /// The warnings, in the order in which they came up.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::convert::{Converter, Mention, through};
 use crate::error::{Error, Lines};
-use crate::lint::Linter;
+use crate::lint::{Linter, Warning};
 use crate::options::{Conversion, Images, Options};
 use crate::source_json;
 use crate::stages::{Base, Reach, StageId};
@@ -26,6 +26,8 @@ pub struct Outline {
     pub agents: Vec<OutlineSecret>,
     /// The Dockerfile.
     pub text: Vec<u8>,
+    /// What is doubtful about it.
+    pub warnings: Vec<Warning>,
 }
 
 /// A build argument.
@@ -55,9 +57,16 @@ pub struct OutlineSecret {
 /// Describes a target for one platform, with the images known so far. Call it again with the images that it asks for.
 pub fn outline(text: &[u8], options: &Options, images: &Images) -> Result<Conversion<Outline>, Error> {
     let mut lint = Linter::default();
-    through(text, options, images, Reach::Target, &mut lint, |converter, _| Outline {
+    let answer = through(text, options, images, Reach::Target, &mut lint, |converter, _| Outline {
         text: text.to_vec(),
         ..of_target(&converter)
+    })?;
+    Ok(match answer {
+        Conversion::Done(mut outline) => {
+            outline.warnings = lint.into_warnings();
+            Conversion::Done(outline)
+        }
+        unknown => unknown,
     })
 }
 
@@ -70,6 +79,7 @@ fn of_target(converter: &Converter<'_>) -> Outline {
         secrets: Vec::new(),
         agents: Vec::new(),
         text: Vec::new(),
+        warnings: Vec::new(),
     };
     let (mut arguments, mut secrets, mut agents) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for stage in from_target(converter) {

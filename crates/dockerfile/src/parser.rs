@@ -92,7 +92,9 @@ pub(crate) fn parse(text: &str) -> Result<Dockerfile, Error> {
     }
     if nodes.is_empty() {
         let last = reader.line().max(1);
-        return Err(Fault::syntax("the file has no instructions").at(&(last..=last)));
+        let fault =
+            Fault::syntax("the file has no instructions").hint("begin with FROM image, or FROM scratch");
+        return Err(fault.at(&(last..=last)));
     }
     Ok(Dockerfile { nodes, escape: directives.escape, empty_continuations: reader.empty_continuations })
 }
@@ -258,7 +260,8 @@ pub(crate) fn json_list(text: &str) -> Result<Option<Vec<String>>, Fault> {
     let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(&paired(text)) else { return Ok(None) };
     let text_of = |value| match value {
         serde_json::Value::String(text) => Ok(text),
-        _ => Err(Fault::syntax("a list in JSON form may hold only strings")),
+        _ => Err(Fault::syntax("a list in JSON form may hold only strings")
+            .hint("put each member into double quotes")),
     };
     values.into_iter().map(text_of).collect::<Result<_, _>>().map(Some)
 }

@@ -184,6 +184,7 @@ impl Stages {
         }
         let replacement = from.name.as_deref().and_then(|name| named_context(name, wanted, options));
         let base = self.base(&expanded.base, wanted, options, lines);
+        self.explain_misnamed(&from.base, &expanded, lines);
         let is_step = |instruction: &&Instruction| {
             matches!(instruction.kind, Kind::Run(_) | Kind::Copy(_) | Kind::Workdir(_))
         };
@@ -234,6 +235,17 @@ impl Stages {
                 Base::Scratch
             }
         }
+    }
+
+    /// Says where a name comes from that no image can have.
+    fn explain_misnamed(&mut self, written: &str, expanded: &from::From, lines: &Lines) {
+        let Some(error) = self.misnamed.as_mut().filter(|error| error.lines == *lines) else { return };
+        if written != expanded.base {
+            error.hints.push(format!("`{written}` expands to it"));
+        }
+        error.hints.extend(expanded.unset.iter().map(|name| {
+            format!("`{name}` is not set: declare it before the first FROM, like ARG {name}=default")
+        }));
     }
 
     /// Refuses a base that is neither a stage nor the name of an image.

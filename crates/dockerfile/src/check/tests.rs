@@ -31,7 +31,7 @@ fn warnings_with_their_lines() {
                 "data": "RlJPTSBzY3JhdGNoCk1BSU5UQUlORVIgbWUKQkFE",
                 "language": "Dockerfile",
             }],
-            "buildError": { "message": "unknown instruction: BAD", "location": at(3) },
+            "buildError": { "message": "unknown instruction: BAD (did you mean `ADD`?)", "location": at(3) },
         })
     );
     assert_eq!(report("FROM scratch", &options())["warnings"], Value::Null);

@@ -85,10 +85,12 @@ impl Converter<'_> {
         };
         if !expanded.checksum.is_empty() {
             let [source] = &expanded.sources[..] else {
-                return Err(Fault::semantics("checksum can't be specified for multiple sources"));
+                return Err(Fault::semantics("checksum can't be specified for multiple sources")
+                    .hint("write one ADD for each of them"));
             };
             if Remote::parse(source)?.is_none() {
-                return Err(Fault::semantics("checksum requires HTTP(S) or Git sources"));
+                return Err(Fault::semantics("checksum requires HTTP(S) or Git sources")
+                    .hint("files of the build context need none: leave --checksum out"));
             }
         }
         Ok(expanded)

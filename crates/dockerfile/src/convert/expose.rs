@@ -69,7 +69,7 @@ impl<'a> Spec<'a> {
     fn ports(&self) -> Result<Vec<String>, Fault> {
         let (first, last) = range(self.container).ok_or_else(|| {
             Fault::semantics(format!("invalid containerPort: {}", self.container))
-                .hint("a port is a number from 0 to 65535")
+                .hint("a port is a number from 0 to 65535, or a range of them like 8000-8010")
         })?;
         self.check_host(last > first, last - first)?;
         let protocol = match self.protocol {

@@ -290,7 +290,8 @@ fn target(state: &State, mount: &Mount) -> Result<String, Fault> {
         false => paths::join(&state.directory(), &mount.target),
     };
     match target.as_str() {
-        "/" => Err(Fault::semantics("invalid mount target `/`")),
+        "/" => Err(Fault::semantics("invalid mount target `/`")
+            .hint("give the mount a target below it, like target=/mnt")),
         _ => Ok(target),
     }
 }

@@ -1,6 +1,7 @@
 //! The signals that STOPSIGNAL may name.
 
 use crate::error::Fault;
+use crate::suggest;
 
 /// Linux's names, without `SIG`.
 const NAMES: [&str; 35] = [
@@ -26,7 +27,10 @@ pub(super) fn check(text: &str) -> Result<(), Fault> {
     let known = NAMES.contains(&name) || name == "RTMAX";
     match known || offset("RTMIN+", MAX_FROM_RTMIN) || offset("RTMAX-", MAX_FROM_RTMAX) {
         true => Ok(()),
-        false => Err(invalid(text).suggest(name, NAMES)),
+        false => Err(match suggest::closest(name, NAMES).filter(|_| !name.is_empty()) {
+            Some(near) => invalid(text).hint(format!("did you mean `SIG{near}`?")),
+            None => invalid(text).hint("write a name like SIGTERM, or a number"),
+        }),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::Fault;
 use crate::parser::Node;
+use crate::suggest;
 
 /// What a flag takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +13,32 @@ pub(super) enum Takes {
     Value,
     /// A value, any number of times.
     Values,
+}
+
+impl Takes {
+    fn example(self, name: &str) -> String {
+        match self {
+            Self::Bool => format!("write {name}, or {name}=false"),
+            Self::Value | Self::Values => format!("write {name}=VALUE"),
+        }
+    }
+}
+
+fn unknown(node: &Node, name: &str, bare: &str, known: &[(&'static str, Takes)]) -> Fault {
+    let fault = Fault::syntax(format!("unknown flag: {name}"));
+    let keyword = node.keyword.to_uppercase();
+    let names = || known.iter().map(|(name, _)| *name);
+    match (suggest::closest(&bare.to_lowercase(), names()), known.is_empty()) {
+        (Some(near), _) => fault.hint(format!("did you mean `{near}`?")),
+        (None, true) => fault.hint(format!("{keyword} has no flags")),
+        (None, false) => match names().find(|name| name.eq_ignore_ascii_case(bare)) {
+            Some(same) => fault.hint(format!("did you mean `{same}`?")),
+            None => {
+                let names: Vec<String> = names().map(|name| format!("--{name}")).collect();
+                fault.hint(format!("{keyword} has {}", names.join(", ")))
+            }
+        },
+    }
 }
 
 /// The flags that were given, in order.
@@ -29,22 +56,22 @@ impl Flags {
             };
             let bare = name.trim_start_matches("--");
             let Some((_, takes)) = known.iter().find(|(known, _)| *known == bare) else {
-                let fault = Fault::syntax(format!("unknown flag: {name}"));
-                return Err(fault.suggest(bare, known.iter().map(|(name, _)| *name)));
+                return Err(unknown(node, name, bare, known));
             };
             if *takes != Takes::Values && flags.0.iter().any(|(given, _)| given == bare) {
-                return Err(Fault::syntax(format!("duplicate flag specified: {name}")));
+                return Err(Fault::syntax(format!("duplicate flag specified: {name}")).hint("give it once"));
             }
             let value = match (takes, value.map(str::to_ascii_lowercase).as_deref(), value) {
                 (Takes::Bool, None | Some("true"), _) => "true",
                 (Takes::Bool, Some("false"), _) => "false",
                 (_, None | Some(""), None) | (Takes::Bool, Some(""), _) => {
-                    return Err(Fault::syntax(format!("missing a value on flag: {name}")));
+                    let fault = Fault::syntax(format!("missing a value on flag: {name}"));
+                    return Err(fault.hint(takes.example(name)));
                 }
                 (Takes::Bool, Some(other), _) => {
-                    return Err(Fault::syntax(format!(
-                        "expecting boolean value for flag {name}, not: {other}"
-                    )));
+                    let fault =
+                        Fault::syntax(format!("expecting boolean value for flag {name}, not: {other}"));
+                    return Err(fault.hint(takes.example(name)));
                 }
                 (_, _, value) => value.unwrap_or_default(),
             };

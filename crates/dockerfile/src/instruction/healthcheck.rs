@@ -20,7 +20,11 @@ pub(super) fn read(node: &Node) -> Result<Healthcheck, Fault> {
         "NONE" if rest.is_empty() => {
             Ok(Healthcheck { test: vec!["NONE".to_owned()], ..Healthcheck::default() })
         }
-        "NONE" => Err(Fault::syntax("HEALTHCHECK NONE takes no arguments")),
+        "NONE" => {
+            Err(Fault::syntax("HEALTHCHECK NONE takes no arguments").hint(super::example("HEALTHCHECK")))
+        }
+        flag if flag.starts_with("--") => Err(Fault::syntax(format!("unknown type {flag} in HEALTHCHECK"))
+            .hint("flags stand before CMD, without other words between them")),
         "CMD" => with_command(node, rest),
         other => Err(Fault::syntax(format!("unknown type {other} in HEALTHCHECK"))
             .hint("write HEALTHCHECK CMD command, or HEALTHCHECK NONE")),
@@ -42,7 +46,9 @@ fn with_command(node: &Node, command: &str) -> Result<Healthcheck, Fault> {
         None => vec!["CMD-SHELL".to_owned(), command.to_owned()],
     };
     if test.len() < 2 {
-        return Err(Fault::syntax("missing command after HEALTHCHECK CMD"));
+        return Err(
+            Fault::syntax("missing command after HEALTHCHECK CMD").hint(super::example("HEALTHCHECK"))
+        );
     }
     Ok(Healthcheck {
         test,
@@ -59,7 +65,8 @@ fn interval(flags: &Flags, name: &str) -> Result<i64, Fault> {
         "" => Ok(0),
         text => match duration::parse(text).map_err(|fault| fault.context(format_args!("--{name}")))? {
             0 => Ok(0),
-            short if short < MIN_DURATION => Err(Fault::syntax(format!("--{name} cannot be less than 1ms"))),
+            short if short < MIN_DURATION => Err(Fault::syntax(format!("--{name} cannot be less than 1ms"))
+                .hint("0s means the runtime's own default")),
             duration => Ok(duration),
         },
     }

@@ -1,7 +1,7 @@
 //! The instructions that only set something: ARG, ENV, LABEL, EXPOSE, VOLUME, SHELL, and those of one argument.
 
 use super::flags::Flags;
-use super::{at_least_one, key_values, text, words};
+use super::{at_least_one, example, key_values, text, words};
 use crate::error::Fault;
 use crate::parser::{Arguments, KeyValue, Node, quoted_words};
 
@@ -30,7 +30,7 @@ pub(super) fn pairs(node: &Node, keyword: &str, escape: char) -> Result<Pairs, F
         return Err(at_least_one(keyword));
     }
     if pairs.iter().any(|pair| pair.key.is_empty()) {
-        return Err(Fault::syntax(format!("a name of {keyword} is empty")));
+        return Err(Fault::syntax(format!("a name of {keyword} is empty")).hint(example(keyword)));
     }
     Ok(Pairs { pairs, old_form })
 }
@@ -42,7 +42,7 @@ pub(super) fn definitions(node: &Node, escape: char) -> Result<Vec<ArgDefinition
         return Err(at_least_one("ARG"));
     }
     let definition = |word: &String| match word.split_once('=') {
-        Some(("", _)) => Err(Fault::syntax("a name of ARG is empty")),
+        Some(("", _)) => Err(Fault::syntax("a name of ARG is empty").hint(example("ARG"))),
         Some((name, default)) => {
             Ok(ArgDefinition { name: name.to_owned(), default: Some(default.to_owned()) })
         }
@@ -57,7 +57,7 @@ pub(super) fn single_argument(node: &Node, keyword: &str) -> Result<String, Faul
         Flags::none(node)?;
     }
     match text(node) {
-        "" => Err(Fault::syntax(format!("{keyword} requires exactly one argument"))),
+        "" => Err(Fault::syntax(format!("{keyword} requires exactly one argument")).hint(example(keyword))),
         text => Ok(text.to_owned()),
     }
 }
@@ -102,9 +102,9 @@ pub(super) fn trigger(node: &Node) -> Result<String, Fault> {
     let keyword = text(node).split(char::is_whitespace).next().unwrap_or_default();
     match keyword.to_ascii_uppercase().as_str() {
         "" => return Err(at_least_one("ONBUILD")),
-        "ONBUILD" => return Err(Fault::syntax("ONBUILD isn't allowed as an ONBUILD trigger")),
-        keyword @ ("FROM" | "MAINTAINER") => {
-            return Err(Fault::syntax(format!("{keyword} isn't allowed as an ONBUILD trigger")));
+        keyword @ ("FROM" | "MAINTAINER" | "ONBUILD") => {
+            return Err(Fault::syntax(format!("{keyword} isn't allowed as an ONBUILD trigger"))
+                .hint("a trigger is any other instruction, like ONBUILD RUN command"));
         }
         _ => {}
     }

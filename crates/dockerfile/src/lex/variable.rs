@@ -26,7 +26,10 @@ impl Scan<'_> {
     fn braced(&mut self) -> Result<String, Fault> {
         match self.chars.peek() {
             None => return Err(missing_brace()),
-            Some('{' | '}' | ':') => return Err(Fault::syntax("bad substitution")),
+            Some('{' | '}' | ':') => {
+                return Err(Fault::syntax("bad substitution")
+                    .hint("write ${name}, with a name right behind the brace"));
+            }
             _ => {}
         }
         let name = self.name();
@@ -149,7 +152,7 @@ impl Scan<'_> {
 }
 
 fn missing_brace() -> Fault {
-    Fault::syntax("a `}` is missing")
+    Fault::syntax("a `}` is missing").hint("close the `${`, or escape its `$`")
 }
 
 fn unsupported(modifier: &str) -> Fault {

@@ -116,7 +116,11 @@ impl Scan {
         let found = if self.over { None } else { self.parse(line) };
         match found {
             Some((key, _)) if self.seen.contains(&key) => {
-                Err(Fault::syntax(format!("only one {key} parser directive can be used")))
+                let fault = Fault::syntax(format!("only one {key} parser directive can be used"));
+                Err(fault.hint(match key {
+                    "check" => "write its settings into one, like check=skip=RuleName,OtherRule;error=true",
+                    _ => "leave one of them out",
+                }))
             }
             Some((key, value)) => {
                 self.seen.push(key);

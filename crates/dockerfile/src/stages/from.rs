@@ -20,6 +20,8 @@ pub(super) struct From {
     pub(super) platform: Option<StagePlatform>,
     /// The arguments that were used.
     pub(super) used: BTreeSet<String>,
+    /// The variables in the base that have no value.
+    pub(super) unset: BTreeSet<String>,
 }
 
 impl Stages {
@@ -43,7 +45,7 @@ impl Stages {
         }
         let mut used = base.used;
         if from.platform.is_empty() {
-            return Ok(From { base: base.text, platform: None, used });
+            return Ok(From { base: base.text, platform: None, used, unset: base.unset });
         }
         let platform = lexer.attempt(&from.platform, &self.globals.values).map_err(|(fault, unset)| {
             self.check_declared(&unset, first, lint);
@@ -64,7 +66,7 @@ impl Stages {
         })?;
         used.extend(platform.used);
         let written = StagePlatform::written(&platform.text, parsed);
-        Ok(From { base: base.text, platform: Some(written), used })
+        Ok(From { base: base.text, platform: Some(written), used, unset: base.unset })
     }
 
     fn check_declared(&self, unset: &BTreeSet<String>, first: &Instruction, lint: &mut Linter) {

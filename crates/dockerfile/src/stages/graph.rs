@@ -58,10 +58,10 @@ impl Stages {
                 .hint("define a stage with FROM and an ARG of global scope, and copy from that stage"));
         }
         if let Ok(index) = name.parse::<i64>() {
-            return usize::try_from(index)
-                .ok()
-                .filter(|index| *index < self.list.len())
-                .ok_or_else(|| Fault::semantics(format!("invalid stage index {index}")));
+            return usize::try_from(index).ok().filter(|index| *index < self.list.len()).ok_or_else(|| {
+                Fault::semantics(format!("invalid stage index {index}"))
+                    .hint("stages count from 0; a name with AS cannot be miscounted")
+            });
         }
         Ok(self.named(name, lines, options))
     }
@@ -157,12 +157,16 @@ impl Stages {
         let circle: Vec<&str> = path[first..].iter().chain([&back]).map(label).collect();
         let last = *path.last().expect("a path has a stage that it starts from");
         let fault = Fault::semantics(format!("circular dependency detected on stage: {}", label(&back)))
-            .hint(format!(
-                "the circle is {}: one of them has to take what it needs from elsewhere",
-                circle.join(" → ")
-            ));
-        let others = path.windows(2).map(|pair| self.lines_of_need(pair[0], pair[1])).collect();
-        Error { others, ..fault.at(&self.lines_of_need(last, back)) }
+            .hint(match circle.len() {
+                2 => "a stage cannot take something from itself".to_owned(),
+                _ => {
+                    format!("the circle is {}: one of them has to take it from elsewhere", circle.join(" → "))
+                }
+            });
+        let mut others: Vec<Lines> =
+            path.windows(2).map(|pair| self.lines_of_need(pair[0], pair[1])).collect();
+        others.push(self.lines_of_need(last, back));
+        Error { lines: others.remove(first), others, ..fault.at(&self.list[back].lines) }
     }
 
     fn lines_of_need(&self, stage: StageId, need: StageId) -> Lines {

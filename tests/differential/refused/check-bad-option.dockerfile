@@ -1,0 +1,3 @@
+# check=skp=all
+FROM scratch
+COPY a

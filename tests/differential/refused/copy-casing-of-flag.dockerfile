@@ -1,0 +1,2 @@
+FROM scratch
+COPY --CHOWN=1 a b

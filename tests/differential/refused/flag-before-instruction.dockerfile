@@ -1,0 +1,2 @@
+FROM scratch
+--mount=type=cache RUN true

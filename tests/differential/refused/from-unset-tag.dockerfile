@@ -1,0 +1,2 @@
+ARG NAME=busybox
+FROM $NAME:$TAG

@@ -1,0 +1,2 @@
+FROM UPPER
+COPY --from=7 / /

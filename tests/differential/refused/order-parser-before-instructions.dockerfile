@@ -1,0 +1,3 @@
+FROM scratch
+COPY one
+ENV A=1 B

@@ -1,0 +1,2 @@
+FROM scratch
+RUN --device=one,requird=true true
