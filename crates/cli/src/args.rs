@@ -153,6 +153,10 @@ pub(crate) struct Login {
     pub(crate) server: Option<String>,
 }
 
+fn boolean(text: &str) -> Result<bool, &'static str> {
+    gantry_release::parse_bool(text).ok_or("write true or false")
+}
+
 fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(Secret::new(text))
 }
@@ -289,12 +293,15 @@ pub(crate) struct Build {
     #[arg(long, value_name = "PATH")]
     pub(crate) iidfile: Option<PathBuf>,
     /// Answer a question instead of building: `check` (is the Dockerfile well written?), `outline` (which arguments and
-    /// secrets does the target take?), `targets` (which stages are there?) or `convertllb` (which graph?), with
-    /// `format=json` after a comma; `check` exits with 1 if it finds something, but for `ignorestatus=true`
+    /// secrets does the target take?), `targets` (which stages are there?), `convertllb` (which graph?) or
+    /// `subrequests.describe` (which questions do tools find?), with `format=json` after a comma; `check` exits with 1 if it finds something, but for `ignorestatus=true`
     #[arg(long, value_name = "METHOD", default_value = "build", hide_default_value = true)]
     pub(crate) call: String,
     /// Short for --call=check
-    #[arg(long, conflicts_with = "call")]
+    #[arg(
+        long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        default_value = "false", hide_default_value = true, value_parser = boolean
+    )]
     pub(crate) check: bool,
     /// How to show progress
     #[arg(long, value_enum, default_value_t = ProgressMode::Auto, env = "BUILDKIT_PROGRESS")]

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use gantry_release::{Class, Error, Excerpt};
+use gantry_release::{CheckRule, Class, Error, Excerpt};
 
 /// Lines shown of an instruction that spans many.
 const MAX_EXCERPT_LINES: u32 = 12;
@@ -33,10 +33,11 @@ pub(crate) fn show(error: &Error) {
 }
 
 /// Something doubtful in a Dockerfile, with its lines.
-pub(crate) fn render_finding(message: &str, excerpt: &Excerpt, hints: &[String], colour: bool) -> String {
-    let mut text = render_title(Level::WARNING, message, Some(excerpt), colour);
-    for hint in hints {
-        text.push_str(&format!("hint: {}\n", clean(hint)));
+pub(crate) fn render_finding(rule: CheckRule, message: &str, excerpt: &Excerpt, colour: bool) -> String {
+    let message = format!("{rule}: {message}");
+    let mut text = render_title(Level::WARNING, &message, Some(excerpt), colour);
+    if let Some(url) = rule.url() {
+        text.push_str(&format!("hint: see {url}\n"));
     }
     text
 }

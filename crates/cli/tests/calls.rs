@@ -61,9 +61,45 @@ fn a_check_says_why_a_build_would_fail() {
     let report = json_of(&world, 1, "--call=check,format=json");
     assert_eq!(report["warnings"].as_array().unwrap().len(), 1, "what the text alone tells");
     assert_eq!(report["buildError"]["location"]["ranges"][0]["start"]["line"], 1);
-    world.dockerfile("# check=error=true\nFROM scratch as a\n");
+    world.dockerfile("FROM scratch\nBAD x\n");
+    let report = json_of(&world, 1, "--call=check,format=json");
+    assert_eq!(report["buildError"]["message"], "unknown instruction: BAD (did you mean `ADD`?)");
+}
+
+#[test]
+fn what_is_doubtful_is_said_of_a_build_that_fails_too() {
+    let world = World::bare("# check=error=true\nFROM scratch as a\n");
     let output = world.build(&[]).code(2);
-    assert!(output.stderr.contains("lint violation found for rules: FromAsCasing"), "{}", output.stderr);
+    for said in [
+        "lint violation found for rules: FromAsCasing",
+        "warning: FromAsCasing: 'as' and 'FROM' keywords' casing do not match",
+        "2 | FROM scratch as a",
+    ] {
+        assert!(output.stderr.contains(said), "{said}: {}", output.stderr);
+    }
+    world.dockerfile("FROM HOST/nothing\nMAINTAINER me\n");
+    let output = world.build(&["--progress=rawjson"]);
+    let lines: Vec<Value> =
+        output.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let warning = lines.iter().find_map(|line| line.get("warnings")).expect("it is one of the lines");
+    assert_eq!(
+        warning[0],
+        json!({
+            "level": 1,
+            // MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label (line 2)
+            "short": "TWFpbnRhaW5lckRlcHJlY2F0ZWQ6IE1haW50YWluZXIgaW5zdHJ1Y3Rpb24gaXMgZGVwcmVjYXRlZCBpbiBmYXZvciBv\
+                      ZiB1c2luZyBsYWJlbCAobGluZSAyKQ==",
+            "detail": [
+                "VGhlIE1BSU5UQUlORVIgaW5zdHJ1Y3Rpb24gaXMgZGVwcmVjYXRlZCwgdXNlIGEgbGFiZWwgaW5zdGVhZCB0byBkZWZp\
+                 bmUgYW4gaW1hZ2UgYXV0aG9y"
+            ],
+            "url": "https://docs.docker.com/go/dockerfile/rule/maintainer-deprecated/",
+            "sourceInfo": {
+                "filename": "Dockerfile", "data": warning[0]["sourceInfo"]["data"], "language": "Dockerfile",
+            },
+            "range": [{ "start": { "line": 2 }, "end": { "line": 2 } }],
+        })
+    );
 }
 
 #[test]
@@ -82,9 +118,50 @@ fn targets_and_outlines() {
          SECRET   REQUIRED\ns        true\n\n"
     );
     assert_eq!(json_of(&world, 0, "--call=outline,format=json")["args"][0]["name"], "A");
+    world.dockerfile("FROM scratch AS a\nENV b=$c\n");
+    let doubtful = world.build(&["--call=outline"]).code(0);
+    assert_eq!(doubtful.stdout, "TARGET: a\n\n");
+    assert!(
+        doubtful.stderr.contains("warning: UndefinedVar: Usage of undefined variable '$c'"),
+        "{}",
+        doubtful.stderr
+    );
     let mistyped = world.build(&["--call=outlin"]).code(2);
     assert!(mistyped.stderr.contains("there is no method `outlin`"), "{}", mistyped.stderr);
     world.assert_nothing_left();
+}
+
+#[test]
+fn questions_can_be_asked_in_all_of_buildx_forms() {
+    let world = World::bare("FROM scratch AS a\nMAINTAINER me\n");
+    assert_eq!(
+        world.build(&["--call=subrequests.describe"]).code(0).stdout,
+        "NAME                 VERSION DESCRIPTION\n\
+         outline              1.0.0   List all parameters current build target supports\n\
+         targets              1.0.0   List all targets current build supports\n\
+         subrequests.describe 1.0.0   List available subrequest types\n"
+    );
+    let described = json_of(&world, 0, "--call=subrequests.describe,format=json");
+    assert_eq!(
+        described[0],
+        json!({
+            "name": "frontend.outline",
+            "version": "1.0.0",
+            "type": "rpc",
+            "description": "List all parameters current build target supports",
+            "opts": [{ "name": "target", "description": "Target build stage" }],
+            "inputs": null,
+            "metadata": [
+                { "name": "result.json", "description": "" }, { "name": "result.txt", "description": "" },
+            ],
+            "refs": null,
+        })
+    );
+    let found = world.build(&["--check=true"]).code(1).stdout;
+    assert_eq!(world.build(&["--call=check,ignorestatus=1"]).code(0).stdout, found);
+    assert!(world.build(&["--check=false", "--call=targets"]).code(0).stdout.starts_with("TARGET"));
+    let two = world.build(&["--check", "--call=targets"]).code(2);
+    assert!(two.stderr.contains("ask for two things"), "{}", two.stderr);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use futures_util::FutureExt;
 use futures_util::future::FusedFuture;
-use gantry_dockerfile::Converted;
+use gantry_dockerfile::{Converted, Warning};
 use gantry_engine::{Compression, EngineError, ExportedLayer, Fault, LayerChain, LayerForm, Solver};
 use gantry_llb::{Definition, Progress, ProgressEvent, Vertex};
 use gantry_oci::{Descriptor, Digest, Platform};
@@ -24,7 +24,7 @@ use crate::error::{Class, Error, Excerpt};
 use crate::events::{Event, Events, Step};
 use crate::gantry::Gantry;
 use crate::output::{self, Delivery};
-use crate::plan::{self, Sources, plan};
+use crate::plan::{self, NoPlan, Sources, plan};
 use crate::publish::EarlyUploads;
 use crate::report::{BuildReport, PlatformReport};
 use crate::request::{BuildRequest, FileTimes};
@@ -135,27 +135,29 @@ async fn plans(
     let step = Step::begin(events, "[internal] load metadata of base images");
     let plans = request.platforms.iter().map(|platform| async move {
         let converted = plan(sources, input, request, platform).await?;
-        Ok::<_, Error>((platform.clone(), converted))
+        Ok::<_, NoPlan>((platform.clone(), converted))
     });
     let plans = match futures_util::future::try_join_all(plans).await {
         Ok(plans) => plans,
-        Err(error) => {
+        Err(NoPlan { error, warnings }) => {
             step.failed(error.to_string());
+            report(input, &warnings, events);
             return Err(error);
         }
     };
     step.done();
     if let Some((_, first)) = plans.first() {
-        for warning in &first.warnings {
-            let (file, text) = (input.name.clone(), input.text.clone());
-            events.event(Event::Finding {
-                message: format!("{}: {}", warning.rule, warning.message),
-                excerpt: Excerpt { file, text, lines: warning.lines.clone() },
-                hints: warning.rule.url().map(|url| format!("see {url}")).into_iter().collect(),
-            });
-        }
+        report(input, &first.warnings, events);
     }
     Ok(plans)
+}
+
+fn report(input: &Input, warnings: &[Warning], events: &dyn Events) {
+    for warning in warnings {
+        let (file, text) = (input.name.clone(), input.text.clone());
+        let excerpt = Excerpt { file, text, lines: warning.lines.clone() };
+        events.event(Event::Finding { rule: warning.rule, message: warning.message.clone(), excerpt });
+    }
 }
 
 /// What the parts of one build share.

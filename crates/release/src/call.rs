@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use gantry_dockerfile::{CheckReport, ErrorKind, Images, Outline, Targets, check, convert, outline, targets};
+use gantry_dockerfile::{
+    CheckReport, ErrorKind, Images, Outline, Requests, Targets, check, convert, describe, outline, targets,
+};
 use gantry_engine::Solver;
 use gantry_llb::{Progress, ProgressEvent, protojson};
 use gantry_oci::Platform;
@@ -25,6 +27,8 @@ pub enum Question {
     Targets,
     /// Which graph does the target become? (`convertllb`)
     Graph,
+    /// Which questions are there? (`subrequests.describe`)
+    Requests,
 }
 
 /// An answer.
@@ -38,6 +42,8 @@ pub enum Answer {
     Targets(Targets),
     /// To [`Question::Graph`]: the graph in BuildKit's JSON.
     Graph(serde_json::Value),
+    /// To [`Question::Requests`].
+    Requests(Requests),
 }
 
 /// Answers a question about the Dockerfile of a build, for the first of its platforms. Base images are resolved; nothing
@@ -60,13 +66,16 @@ pub async fn call(
             targets(text).map(Answer::Targets).map_err(|error| of_dockerfile(error, &input.name, &input.text))
         }
         Question::Outline => {
-            let outline = answered(sources, &input, |known| outline(text, &options, known)).await?;
+            let known = &mut Images::default();
+            let outline = answered(sources, &input, known, |known| outline(text, &options, known)).await?;
             Ok(Answer::Outline(outline))
         }
         Question::Graph => {
-            let converted = answered(sources, &input, |known| convert(text, &options, known)).await?;
+            let known = &mut Images::default();
+            let converted = answered(sources, &input, known, |known| convert(text, &options, known)).await?;
             Ok(Answer::Graph(protojson::definition(&converted.definition)))
         }
+        Question::Requests => Ok(Answer::Requests(describe())),
         Question::Check => {
             let check = |known: &Images| check(text, &options, known);
             Ok(Answer::Check(checked(sources, &input, check).await))

@@ -1,5 +1,6 @@
 //! What a use case tells while it runs.
 
+use gantry_dockerfile::Rule;
 use gantry_llb::{LogStream, Outcome, ProgressEvent};
 use gantry_oci::{Digest, Reference};
 
@@ -20,12 +21,12 @@ pub enum Event {
     },
     /// Something in the Dockerfile that works, but is probably not meant so.
     Finding {
-        /// The rule, and what is doubtful.
+        /// The rule.
+        rule: Rule,
+        /// What is doubtful.
         message: String,
         /// The lines.
         excerpt: Excerpt,
-        /// What to do about it.
-        hints: Vec<String>,
     },
     /// An image was built and is complete in the local store.
     Built {

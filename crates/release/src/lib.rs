@@ -43,7 +43,8 @@ pub use gantry_attest::options::{
     OptionError as AttestationError, Options as AttestationOptions, Place as AttestationPlace, parse_bool,
 };
 pub use gantry_dockerfile::{
-    CheckReport, Error as DockerfileError, Outline, OutlineSecret, RunOptions, Targets, Ulimit,
+    CheckReport, Error as DockerfileError, Outline, OutlineSecret, Requests, Rule as CheckRule, RunOptions,
+    Targets, Ulimit,
 };
 pub use gantry_engine::{Entitlement, Secret as StepSecret, SecretSource, Secrets};
 pub use gantry_llb::pb::NetMode as NetworkMode;

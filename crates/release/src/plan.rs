@@ -7,7 +7,8 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use gantry_dockerfile::{
-    CachePolicy, Conversion, Converted, ImageInfo, ImageRequest, Images, Options, ResolveMode, convert,
+    CachePolicy, Conversion, Converted, ImageInfo, ImageRequest, Images, Options, ResolveMode, Warning,
+    convert, warnings,
 };
 use gantry_engine::Solver;
 use gantry_llb::Definition;
@@ -31,28 +32,40 @@ pub(crate) struct Sources<'a> {
     pub(crate) solver: &'a Solver,
 }
 
+/// Why there is no plan.
+pub(crate) struct NoPlan {
+    /// Why.
+    pub(crate) error: Error,
+    /// What is doubtful about the input besides.
+    pub(crate) warnings: Vec<Warning>,
+}
+
 /// Converts the input for one platform.
 pub(crate) async fn plan(
     sources: Sources<'_>,
     input: &Input,
     request: &BuildRequest,
     platform: &Platform,
-) -> Result<Converted, Error> {
+) -> Result<Converted, NoPlan> {
     let options = options(input, request, platform);
-    answered(sources, input, |known| convert(input.text.as_bytes(), &options, known)).await
+    let text = input.text.as_bytes();
+    let mut known = Images::default();
+    answered(sources, input, &mut known, |known| convert(text, &options, known))
+        .await
+        .map_err(|error| NoPlan { error, warnings: warnings(text, &options, &known) })
 }
 
 /// Asks something about the input, and finds out what the answer depends on, until there is one.
 pub(crate) async fn answered<T>(
     sources: Sources<'_>,
     input: &Input,
+    known: &mut Images,
     ask: impl Fn(&Images) -> Result<Conversion<T>, gantry_dockerfile::Error>,
 ) -> Result<T, Error> {
-    let mut known = Images::default();
     for _ in 0..MAX_ROUNDS {
-        match ask(&known).map_err(|error| of_dockerfile(error, &input.name, &input.text))? {
+        match ask(known).map_err(|error| of_dockerfile(error, &input.name, &input.text))? {
             Conversion::Done(done) => return Ok(*done),
-            Conversion::NeedsImages(wanted) => learn(sources, input, wanted, &mut known).await?,
+            Conversion::NeedsImages(wanted) => learn(sources, input, wanted, known).await?,
             Conversion::NeedsTime(wanted) => {
                 let time = time_of(sources.solver, &wanted.source).await?;
                 known.insert_time(wanted.value, time);

@@ -26,7 +26,16 @@ const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// Runs the command.
 pub(crate) async fn run(global: &Global, args: &Build) -> Result<ExitCode, Error> {
     let request = request(global, args)?;
-    if let Some(asked) = call::parse(if args.check { "check" } else { &args.call })? {
+    let method = match (args.check, args.call.as_str()) {
+        (true, "build") => "check",
+        (true, other) => {
+            return Err(
+                usage(format!("--check and --call={other} ask for two things")).hint("leave one of them out")
+            );
+        }
+        (false, method) => method,
+    };
+    if let Some(asked) = call::parse(method)? {
         return call::run(global, args, &request, asked).await;
     }
     let prints_id = args.quiet && !request.outputs.iter().any(Output::is_to_stdout);

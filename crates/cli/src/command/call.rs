@@ -9,14 +9,17 @@ use std::process::ExitCode;
 
 use gantry_release::{
     Answer, BuildRequest, CheckReport, Class, Dockerfile, Error, Gantry, Outline, OutlineSecret, Question,
-    Targets, call,
+    Requests, Targets, call, parse_bool,
 };
 
 use self::table::Table;
 use crate::args::{Build, Global};
-use crate::failure::usage;
+use crate::failure::{render_finding, usage};
 use crate::signals::Signals;
 use crate::{config, exit};
+
+/// What a Dockerfile is called that is no file.
+const DOCKERFILE: &str = "Dockerfile";
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,24 +45,27 @@ pub(super) fn parse(text: &str) -> Result<Option<Asked>, Error> {
             Some(("format", "json")) => format = Format::Json,
             Some(("format", _)) => format = Format::Text,
             Some(("ignorestatus", value)) => {
-                ignore_status = value.parse().map_err(|_| {
+                ignore_status = parse_bool(value).ok_or_else(|| {
                     usage(format!("--call: `{value}` is no value for ignorestatus"))
                         .hint("write true or false")
                 })?;
             }
-            None if method.is_none() => method = Some(field),
+            None if method.is_none_or(str::is_empty) => method = Some(field),
             _ => return Err(usage(format!("--call: `{field}` means nothing"))),
         }
     }
     let question = match method.unwrap_or("build") {
         "build" => return Ok(None),
+        "" if text.is_empty() => return Ok(None),
         "check" | "lint" => Question::Check,
         "outline" => Question::Outline,
         "targets" => Question::Targets,
         "convertllb" => Question::Graph,
+        "subrequests.describe" => Question::Requests,
         other => {
-            return Err(usage(format!("--call: there is no method `{other}`"))
-                .hint("the methods are build, check, outline, targets and convertllb"));
+            return Err(usage(format!("--call: there is no method `{other}`")).hint(
+                "the methods are build, check, outline, targets, convertllb and subrequests.describe",
+            ));
         }
     };
     Ok(Some(Asked { question, format, ignore_status }))
@@ -84,6 +90,8 @@ pub(super) async fn run(
         (Answer::Outline(outline), Format::Json) => json(&outline.to_json()),
         (Answer::Targets(targets), Format::Json) => json(&targets.to_json()),
         (Answer::Graph(graph), _) => json(graph),
+        (Answer::Requests(requests), Format::Json) => json(&requests.to_json()),
+        (Answer::Requests(requests), Format::Text) => self::requests(requests),
         (Answer::Check(report), Format::Text) => check(report, file.as_deref()),
         (Answer::Outline(outline), Format::Text) => self::outline(outline),
         (Answer::Targets(targets), Format::Text) => self::targets(targets),
@@ -91,6 +99,11 @@ pub(super) async fn run(
     std::io::stdout()
         .write_all(text.as_bytes())
         .map_err(|error| Error::new(Class::Internal, format!("cannot write to standard output: {error}")))?;
+    if let Answer::Outline(outline) = &answer
+        && !args.quiet
+    {
+        warn(outline, file.as_deref().unwrap_or(DOCKERFILE));
+    }
     let Answer::Check(report) = answer else { return Ok(ExitCode::SUCCESS) };
     if let Some(error) = &report.error {
         exit::report(&failure(error, &report, file.as_deref()));
@@ -108,7 +121,7 @@ fn path(args: &Build, request: &BuildRequest) -> Option<String> {
         Dockerfile::File(path) => Some(path.display().to_string()),
         Dockerfile::Text(_) => None,
         Dockerfile::InContext => {
-            let names = ["Dockerfile", "dockerfile"];
+            let names = [DOCKERFILE, "dockerfile"];
             let mut paths = names.iter().map(|name| Path::new(&args.context).join(name));
             paths.find(|path| path.exists()).map(|path| path.display().to_string())
         }
@@ -176,6 +189,22 @@ fn outline(outline: &Outline) -> String {
     text
 }
 
+/// Shows what is doubtful, beside the answer.
+fn warn(outline: &Outline, file: &str) {
+    let text = String::from_utf8_lossy(&outline.text);
+    for warning in &outline.warnings {
+        let excerpt = gantry_release::Excerpt {
+            file: file.to_owned(),
+            text: text.clone().into_owned(),
+            lines: warning.lines.clone(),
+        };
+        let colour = console::colors_enabled_stderr();
+        let shown = render_finding(warning.rule, &warning.message, &excerpt, colour);
+        // Who does not read warnings shall have the answer all the same.
+        let _ = std::io::stderr().write_all(shown.as_bytes());
+    }
+}
+
 fn required(title: &str, list: &[OutlineSecret]) -> String {
     if list.is_empty() {
         return String::new();
@@ -202,6 +231,15 @@ fn targets(targets: &Targets) -> String {
     table.to_string()
 }
 
+fn requests(requests: &Requests) -> String {
+    let mut table = Table::new(1);
+    table.row(&["NAME", "VERSION", "DESCRIPTION"]);
+    for request in &requests.list {
+        table.row(&[request.name, request.version(), request.description]);
+    }
+    table.to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,7 +254,11 @@ mod tests {
             (json.question, json.format, json.ignore_status),
             (Question::Outline, Format::Json, false)
         );
-        assert!(asked("check,ignorestatus=true").ignore_status);
+        assert!(
+            asked("check,ignorestatus=true").ignore_status && asked("ignorestatus=1,check").ignore_status
+        );
+        assert_eq!(parse("").unwrap(), None);
+        assert_eq!(asked("subrequests.describe").question, Question::Requests);
         for bad in ["chek", "check,targets", "check,fmt=json", "check,ignorestatus=maybe"] {
             assert!(parse(bad).is_err(), "{bad}");
         }

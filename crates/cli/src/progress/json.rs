@@ -6,7 +6,7 @@ use std::io::Write;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use gantry_llb::{LogStream, Outcome, ProgressEvent};
 use gantry_oci::Digest;
-use gantry_release::Event;
+use gantry_release::{CheckRule, Event, Excerpt};
 use serde_json::{Value, json};
 
 use super::{Moment, View};
@@ -57,16 +57,37 @@ impl Json {
     }
 }
 
+/// What a build check found, with the lines that it is about.
+fn finding(rule: CheckRule, message: &str, excerpt: &Excerpt) -> Value {
+    let short = format!("{rule}: {message} (line {})", excerpt.lines.start());
+    let range = |line: u32| json!({ "start": { "line": line }, "end": { "line": line } });
+    let mut finding = json!({
+        "level": 1,
+        "short": BASE64_STANDARD.encode(short),
+        "detail": [BASE64_STANDARD.encode(rule.description())],
+        "sourceInfo": {
+            "filename": excerpt.file,
+            "data": BASE64_STANDARD.encode(&excerpt.text),
+            "language": "Dockerfile",
+        },
+        "range": excerpt.lines.clone().map(range).collect::<Vec<_>>(),
+    });
+    if let Some(url) = rule.url() {
+        finding["url"] = json!(url);
+    }
+    finding
+}
+
 impl View for Json {
     fn event(&mut self, event: &Event, now: Moment) {
         let object = match event {
             Event::Progress(event) => self.object(event, now),
             Event::Warning { message, hints } => {
-                json!({ "warnings": [{ "short": message, "detail": hints }] })
+                let detail: Vec<String> = hints.iter().map(|hint| BASE64_STANDARD.encode(hint)).collect();
+                json!({ "warnings": [{ "level": 1, "short": BASE64_STANDARD.encode(message), "detail": detail }] })
             }
-            Event::Finding { message, excerpt, hints } => {
-                let short = format!("{message} (line {})", excerpt.lines.start());
-                json!({ "warnings": [{ "short": short, "detail": hints }] })
+            Event::Finding { rule, message, excerpt } => {
+                json!({ "warnings": [finding(*rule, message, excerpt)] })
             }
             Event::Built { digest } => json!({ "gantry.built": digest }),
             Event::Tagged { reference, digest } => {

@@ -72,8 +72,8 @@ impl View for Plain {
                 self.line(&format!("warning: {}", clean(message)));
                 hints.iter().for_each(|hint| self.line(&format!("hint: {}", clean(hint))));
             }
-            Event::Finding { message, excerpt, hints } => {
-                let shown = failure::render_finding(message, excerpt, hints, false);
+            Event::Finding { rule, message, excerpt } => {
+                let shown = failure::render_finding(*rule, message, excerpt, false);
                 shown.lines().for_each(|line| self.line(line));
             }
             Event::Built { digest } => self.line(&format!("built {digest}")),

@@ -71,9 +71,9 @@ impl View for Tty {
                 state.settled.push(format!("{} {}", style("warning:").yellow(), clean(message)));
                 state.settled.extend(hints.iter().map(|hint| format!("hint: {}", clean(hint))));
             }
-            Event::Finding { message, excerpt, hints } => {
+            Event::Finding { rule, message, excerpt } => {
                 let colour = console::colors_enabled_stderr();
-                let shown = failure::render_finding(message, excerpt, hints, colour);
+                let shown = failure::render_finding(*rule, message, excerpt, colour);
                 state.settled.extend(shown.lines().map(str::to_owned));
             }
             Event::Built { digest } => state.settled.push(format!("built {digest}")),
