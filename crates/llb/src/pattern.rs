@@ -2,10 +2,11 @@
 //!
 //! There are two. [`Matcher`] is that of `.dockerignore` and of exclude and include lists: the rules of
 //! `moby/patternmatcher`, where `**` crosses directories, the last match wins and a match of a directory counts for
-//! everything below it. [`Glob`] is Go's `filepath.Match`, which COPY uses for wildcards in its sources. Both are
-//! compiled to a small automaton whose running time is the product of the two lengths: a hostile pattern cannot
-//! make a build hang.
+//! everything below it. [`Glob`] is Go's `path.Match`, which COPY uses for wildcards in its sources. Both are
+//! compiled to a small automaton whose running time is the product of the two lengths, or, where ignore files speak
+//! the language of Go's regular expressions, to one of those: a hostile pattern cannot make a build hang.
 
+mod expression;
 mod program;
 
 use program::{Flavour, Program};
@@ -132,6 +133,9 @@ impl Rule {
             let reason = "nothing follows the `!`";
             return Err(PatternError { pattern: pattern.to_owned(), reason, line: None });
         }
+        let error = |reason| PatternError { pattern: path.to_owned(), reason, line: None };
+        // What comes in there first need not be right for this language, but for the other one.
+        program::check_beginning(path).map_err(error)?;
         Ok(Self { reincludes, program: compile(path, Flavour::IgnoreFile)? })
     }
 }
@@ -144,7 +148,7 @@ fn compile(pattern: &str, flavour: Flavour) -> Result<Program, PatternError> {
     })
 }
 
-/// One pattern of Go's `filepath.Match`, compiled.
+/// One pattern of Go's `path.Match`, compiled.
 #[derive(Debug, Clone)]
 pub struct Glob(Program);
 

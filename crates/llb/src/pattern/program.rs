@@ -6,12 +6,16 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
+use regex::bytes::Regex;
+
+use super::expression;
+
 /// What `**` means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flavour {
     /// Any number of directories (ignore files).
     IgnoreFile,
-    /// No more than `*` (Go's `filepath.Match`).
+    /// No more than `*` (Go's `path.Match`).
     Go,
 }
 
@@ -25,7 +29,7 @@ pub(super) struct Program {
     tokens: Vec<Token>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum Shortcut {
     /// The path is the prefix, or it does not match.
     Exact,
@@ -33,6 +37,8 @@ enum Shortcut {
     Prefix,
     /// `**suffix`: the path ends with the text; after `**/` it may also be the text without its slash.
     Suffix(String),
+    /// No automaton knows, only an expression.
+    Expression(Regex),
     /// Only the automaton knows.
     None,
 }
@@ -48,17 +54,20 @@ enum Token {
     Class { negated: bool, ranges: Vec<(char, char)> },
     /// Any characters but `/`, or none.
     Star,
-    /// Any characters, or none.
+    /// Any characters but a newline, or none.
     Rest,
     /// Nothing, or what [`Token::Deep`] takes: the entry to it.
     MaybeDeep,
-    /// Any characters up to and with a `/`.
+    /// Any characters but a newline, up to and with a `/`.
     Deep,
 }
 
 impl Program {
     /// Compiles a pattern, or says what is wrong with it.
     pub(super) fn compile(pattern: &str, flavour: Flavour) -> Result<Self, &'static str> {
+        if flavour == Flavour::IgnoreFile && pattern.contains(['\\', '[', ']']) {
+            return Self::expression(pattern);
+        }
         let tokens = tokenise(pattern, flavour)?;
         let mut prefix = String::new();
         for token in &tokens {
@@ -69,10 +78,23 @@ impl Program {
         let shortcut = match &tokens[literal..] {
             [] => Shortcut::Exact,
             [Token::Rest] => Shortcut::Prefix,
-            [Token::MaybeDeep, Token::Deep, text @ ..] if literal == 0 => suffix_of(pattern, text),
+            [Token::MaybeDeep, Token::Deep, text @ ..]
+                if literal == 0 && text.iter().all(|token| matches!(token, Token::Char(_))) =>
+            {
+                Shortcut::Suffix(pattern["**".len()..].to_owned())
+            }
+            // As text these characters mean themselves, beside wildcards they do not.
+            _ if flavour == Flavour::IgnoreFile && pattern.contains(['{', '}', '|', '^']) => {
+                return Self::expression(pattern);
+            }
             _ => Shortcut::None,
         };
         Ok(Self { shortcut, prefix, tokens })
+    }
+
+    fn expression(pattern: &str) -> Result<Self, &'static str> {
+        let shortcut = Shortcut::Expression(expression::compile(pattern)?);
+        Ok(Self { shortcut, prefix: String::new(), tokens: Vec::new() })
     }
 
     /// Whether the pattern matches the whole path.
@@ -83,6 +105,7 @@ impl Program {
             Shortcut::Suffix(suffix) => {
                 path.ends_with(suffix) || suffix.strip_prefix('/').is_some_and(|name| name == path)
             }
+            Shortcut::Expression(expression) => expression.is_match(path.as_bytes()),
             Shortcut::None => path.starts_with(&self.prefix) && self.accepts(&self.run(path, |_| {})),
         }
     }
@@ -105,8 +128,8 @@ impl Program {
 
     /// Whether the pattern may match something below this directory.
     pub(super) fn may_match_below(&self, directory: &str) -> bool {
-        // The suffix form is looser than its automaton: it matches in the middle of a name.
-        matches!(self.shortcut, Shortcut::Suffix(_))
+        // The suffix form is looser than its automaton: it matches in the middle of a name. An expression cannot be asked.
+        matches!(self.shortcut, Shortcut::Suffix(_) | Shortcut::Expression(_))
             || self.run(&format!("{directory}/"), |_| {}).contains(&true)
             || self.matches(directory)
     }
@@ -163,23 +186,48 @@ impl Token {
                 (false, ranges.iter().any(|(low, high)| (*low..=*high).contains(&char)) != *negated)
             }
             Self::Star => (char != '/', false),
-            Self::Rest => (true, false),
+            Self::Rest => (char != '\n', false),
             Self::MaybeDeep => (false, false),
-            Self::Deep => (true, char == '/'),
+            Self::Deep => (char != '\n', char == '/'),
         }
     }
 }
 
-/// `**text` matches every path that ends with the text, and `**/text` demands a whole last part.
-fn suffix_of(pattern: &str, text: &[Token]) -> Shortcut {
-    let slash = if pattern.starts_with("**/") { "/" } else { "" };
-    let literal: Option<String> =
-        text.iter().map(|token| if let Token::Char(char) = token { Some(*char) } else { None }).collect();
-    // A backslash makes the original fall back to its regular expression, with its stricter reading.
-    match literal {
-        Some(literal) if !pattern.contains('\\') => Shortcut::Suffix(format!("{slash}{literal}")),
-        _ => Shortcut::None,
+/// What `moby/patternmatcher` checks of a pattern before anything else: that Go's `Match` of the path `.` finds no error
+/// in it. That looks no further than to the first part, between two stars, that does not match.
+pub(super) fn check_beginning(pattern: &str) -> Result<(), &'static str> {
+    let mut rest = pattern;
+    let mut unmatched = ".".chars();
+    loop {
+        rest = rest.trim_start_matches('*');
+        let (part, behind) = rest.split_at(part_length(rest));
+        if part.is_empty() {
+            return Ok(());
+        }
+        let matched = tokenise(part, Flavour::Go)?
+            .iter()
+            .all(|token| unmatched.next().is_some_and(|char| token.step(char).1));
+        if !matched {
+            return Ok(());
+        }
+        rest = behind;
     }
+}
+
+/// How far it is to the next star that is in no class.
+fn part_length(pattern: &str) -> usize {
+    let mut in_class = false;
+    let mut chars = pattern.char_indices();
+    while let Some((at, char)) = chars.next() {
+        match char {
+            '\\' => drop(chars.next()),
+            '[' => in_class = true,
+            ']' => in_class = false,
+            '*' if !in_class => return at,
+            _ => {}
+        }
+    }
+    pattern.len()
 }
 
 fn tokenise(pattern: &str, flavour: Flavour) -> Result<Vec<Token>, &'static str> {

@@ -54,6 +54,35 @@ fn one_pattern_excludes() {
         (r"\*", "a", false),
         ("ä?", "äö", true),
         ("./a/../b", "b", true),
+        ("a**", "a\nb", true),
+        ("?**/", "a\nb", false),
+        // Beside wildcards and brackets the original speaks more of Go's regular expressions than it says.
+        ("]", "]", true),
+        (r"foo\bar", "foobar", false),
+        (r"v\d.[0-9]{2}", "v1.23", true),
+        (r"\d+", "1+", true),
+        (r"*.{js,ts}", "x.{js,ts}", true),
+        (r"*.{js,ts}", "x.js", false),
+        ("a{2}", "a{2}", true),
+        ("a{2}*", "aab", true),
+        ("a|b*", "xb", true),
+        ("a|b", "a|b", true),
+        ("a^*", "a^b", false),
+        ("[*]", "*", false),
+        ("[*]", "^]", true),
+        ("[^a]", "b", true),
+        ("[a^]", "^", true),
+        ("x*[-a]", "x-", true),
+        ("x*[]a]", "x]", true),
+        ("[[:upper:]]*", "Xy", true),
+        ("[[:upper:]]*", "xy", false),
+        (r"[\w.]", "_", true),
+        (r"a\x62\143", "abc", true),
+        (r"\pLb", "äb", true),
+        (r"\Q*\E?", "[^/]*x", true),
+        (r"a\z", "a", true),
+        (r"**/\bx*", "a/xy", true),
+        (r"**/*[.]md", "a/b.md", true),
     ] {
         let matcher = Matcher::new(&[pattern]).unwrap();
         assert_eq!(matcher.excludes(path), excluded, "{pattern} on {path}");
@@ -103,6 +132,25 @@ fn walks_enter_excluded_directories_only_for_a_reason() {
 #[test]
 fn bad_patterns_are_refused() {
     for bad in ["!", "[", "a[", "[]a]", "[-x]", "[x-]", "[a-b-c]", r"\", "[^bc"] {
+        assert!(Matcher::new(&[bad]).is_err(), "{bad}");
+        assert!(bad == "!" || Glob::new(bad).is_err(), "{bad}");
+    }
+    for bad in [
+        r"dist\css",
+        r"a\1",
+        r"a\é",
+        r"\p",
+        r"\pX",
+        r"x\E",
+        r"[a-\d]",
+        "x*[b-a]",
+        "x*[",
+        "[[:no:]]",
+        "*{2}",
+        "*{1001}b",
+        r"\x4",
+        "**[",
+    ] {
         assert!(Matcher::new(&[bad]).is_err(), "{bad}");
     }
     assert_eq!(
