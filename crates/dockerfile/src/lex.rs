@@ -71,6 +71,7 @@ impl Lexer {
         text: &str,
         environment: &Environment,
     ) -> Result<Expanded, (Fault, BTreeSet<String>)> {
+        let text = without_mark(text);
         // Most texts mean themselves.
         if !text.contains(['$', '\'', '"', self.escape]) {
             return Ok(Expanded { text: text.to_owned(), ..Expanded::default() });
@@ -86,10 +87,15 @@ impl Lexer {
     ///
     /// As in BuildKit, the word so far is lost where a word inside braces begins: `1${X:-2}` is the word `2`.
     pub(crate) fn words(&self, text: &str, environment: &Environment) -> Result<Vec<String>, Fault> {
-        let mut scan = Scan::new(self, text, environment);
+        let mut scan = Scan::new(self, without_mark(text), environment);
         let output = scan.until(None, self.raw_escapes).map_err(|fault| failed(text, fault))?;
         Ok(output.words)
     }
+}
+
+/// The text without a byte order mark before it, which the scanner that BuildKit reads words with passes over.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 fn failed(text: &str, fault: Fault) -> Fault {

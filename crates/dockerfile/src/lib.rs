@@ -30,6 +30,7 @@ mod source_json;
 mod stages;
 mod suggest;
 mod targets;
+mod unicode;
 
 pub use check::{CheckReport, check};
 pub use context::{ContextError, GitOptions, RemoteContext};

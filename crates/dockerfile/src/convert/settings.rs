@@ -8,9 +8,11 @@ use super::{Converter, NOT_IN_ENVIRONMENT, Place, metadata, owner, signal};
 use crate::duration;
 use crate::error::{Fault, Lines};
 use crate::graph::{NONE, Recipe};
-use crate::instruction::{ArgDefinition, CommandLine, Pairs};
+use crate::instruction::{ArgDefinition, CommandLine};
 use crate::lint::{Rule, names_secret};
+use crate::parser::Pairs;
 use crate::paths;
+use crate::unicode::is_printable;
 
 /// The permissions of a directory that WORKDIR makes.
 const WORKDIR_MODE: i32 = 0o755;

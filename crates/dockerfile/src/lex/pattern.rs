@@ -3,7 +3,9 @@
 //! Matching keeps the set of all places that it may have come to, so its time is the product of the lengths. A pattern
 //! with a star has one match per line at most, so that replacing all matches takes no longer.
 
+use super::without_mark;
 use crate::error::Fault;
+use crate::unicode::{is_digit, is_letter};
 
 /// A pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +23,24 @@ enum Token {
 impl Pattern {
     /// Reads a pattern, escapes still in it.
     pub(super) fn parse(text: &str) -> Result<Self, Fault> {
+        Self::read(text).ok_or_else(|| bad_escape(text))
+    }
+
+    /// Reads a pattern for [`Pattern::without_suffix`]. As BuildKit turns the text round and not what it means, a
+    /// backslash at its end belongs to the character before it.
+    pub(super) fn parse_reversed(text: &str) -> Result<Self, Fault> {
+        let mut units: Vec<String> = Vec::new();
         let mut chars = text.chars().peekable();
+        while let Some(char) = chars.next() {
+            let escaped = if char == '\\' { chars.next() } else { None };
+            units.push(std::iter::once(char).chain(escaped).collect());
+        }
+        units.reverse();
+        Self::read(&units.concat()).ok_or_else(|| bad_escape(text))
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let mut chars = without_mark(text).chars().peekable();
         let mut tokens = Vec::new();
         while let Some(char) = chars.next() {
             tokens.push(match char {
@@ -30,17 +49,12 @@ impl Pattern {
                 '\\' => match chars.next() {
                     // `}` and `/` had to be escaped for the substitution's sake.
                     Some(char @ ('}' | '/' | '*' | '?' | '\\')) => Token::Char(char),
-                    _ => {
-                        let message = format!(
-                            "the pattern `{text}` has a backslash before a character that needs none"
-                        );
-                        return Err(Fault::syntax(message));
-                    }
+                    _ => return None,
                 },
                 char => Token::Char(char),
             });
         }
-        Ok(Self(tokens))
+        Some(Self(tokens))
     }
 
     /// How many steps matching a value takes at most.
@@ -50,15 +64,13 @@ impl Pattern {
 
     /// The value without its shortest or longest beginning that matches.
     pub(super) fn without_prefix(&self, value: &str, extent: Extent) -> String {
-        let tokens: Vec<Token> = self.0.clone();
-        let length = Matcher::new(&tokens).anchored(value.chars(), extent).unwrap_or(0);
+        let length = Matcher::new(&self.0).anchored(value.chars(), extent).unwrap_or(0);
         value.chars().skip(length).collect()
     }
 
-    /// The value without its shortest or longest end that matches.
+    /// The value without its shortest or longest end that matches the pattern, which was read from its end.
     pub(super) fn without_suffix(&self, value: &str, extent: Extent) -> String {
-        let tokens: Vec<Token> = self.0.iter().rev().copied().collect();
-        let length = Matcher::new(&tokens).anchored(value.chars().rev(), extent).unwrap_or(0);
+        let length = Matcher::new(&self.0).anchored(value.chars().rev(), extent).unwrap_or(0);
         let kept = value.chars().count() - length;
         value.chars().take(kept).collect()
     }
@@ -123,6 +135,10 @@ impl Pattern {
     fn longest(&self, chars: &[char]) -> usize {
         Matcher::new(&self.0).anchored(chars.iter().copied(), Extent::Longest).unwrap_or(0)
     }
+}
+
+fn bad_escape(text: &str) -> Fault {
+    Fault::syntax(format!("the pattern `{text}` has a backslash before a character that needs none"))
 }
 
 /// Which of several matches is meant.
@@ -203,7 +219,7 @@ fn expand_template(template: &str, found: &str) -> String {
     while let Some((before, after)) = rest.split_once('$') {
         result.push_str(before);
         let (braced, body) = after.strip_prefix('{').map_or((false, after), |body| (true, body));
-        let length = body.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(body.len());
+        let length = body.find(|c: char| !is_letter(c) && !is_digit(c) && c != '_').unwrap_or(body.len());
         let (name, behind) = body.split_at(length);
         rest = match (braced, behind.strip_prefix('}')) {
             _ if after.starts_with('$') => {

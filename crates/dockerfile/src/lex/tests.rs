@@ -73,6 +73,11 @@ fn one_word() {
         ("${U/*/b}", "b"),
         ("${U#*}", ""),
         ("ä$A", "äa"),
+        // Names are made of what Go takes for letters and digits.
+        ("$A²", "a²"),
+        ("$Aª$٣x", "x"),
+        ("\u{feff}$A", "a"),
+        ("\u{feff}", ""),
     ] {
         let expanded = Lexer::new('\\').word(text, &environment());
         assert_eq!(expanded.map(|expanded| expanded.text), Ok(expected.to_owned()), "{text}");
@@ -97,6 +102,8 @@ fn refused() {
         ("${:x}", "bad substitution"),
         ("${A!x}", "unsupported modifier (!)"),
         ("${A:#x}", "unsupported modifier (:#)"),
+        ("${A:x}", "unsupported modifier (:x)"),
+        ("${A:!${U:?gone}}", "U: gone"),
         ("${A:", "`}` is missing"),
         ("${A:-x", "`}` is missing"),
         ("${A/x", "`/` is missing"),
@@ -110,6 +117,19 @@ fn refused() {
         assert!(fault.message.contains(part), "{text}: {fault}");
         assert!(fault.message.contains(text), "{text}: {fault}");
     }
+}
+
+#[test]
+fn a_backslash_at_the_end_of_a_pattern() {
+    let mut environment = Environment::default();
+    environment.set("D", r"x/\");
+    environment.set("Q", r"x\?");
+    // It stays there with another escape character. BuildKit turns patterns of ends round, and then it is in front.
+    let lexer = Lexer::new('`');
+    let word = |text: &str| lexer.word(text, &environment).map(|expanded| expanded.text);
+    assert_eq!(word(r"${D%\/\}"), Ok("x".to_owned()));
+    assert_eq!(word(r"${Q%?\}"), Ok(r"x\".to_owned()));
+    assert!(word(r"${D%x\}").is_err() && word(r"${D#?\}").is_err());
 }
 
 #[test]
@@ -142,6 +162,7 @@ fn unset_variables_are_reported_or_kept() {
         ("echo $U ${V} $A", "echo $U ${V} a"),
         ("'$A' \"$A\"", "'$A' \"a\""),
         ("${U:-x} ${U/a/b} ${U#p}", "${U:-x} ${U/a/b} ${U#p}"),
+        ("${U:x$A} ${U:$}", "${U:xa} ${U:$}"),
     ] {
         assert_eq!(lexer.word(text, &environment()).unwrap().text, expected, "{text}");
     }

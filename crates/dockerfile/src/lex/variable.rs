@@ -3,6 +3,7 @@
 use super::pattern::{Extent, Pattern};
 use super::{MAX_EXPANSION, Scan};
 use crate::error::Fault;
+use crate::unicode::{is_digit, is_letter};
 
 /// How many steps of pattern matching one text may cost. A name of a file costs some hundreds.
 const MAX_WORK: usize = 16 << 20;
@@ -53,13 +54,17 @@ impl Scan<'_> {
         }
     }
 
-    /// `${v-word}`, `${v+word}`, `${v?word}`, and with a colon, which makes empty as good as not set.
+    /// `${v-word}`, `${v+word}`, `${v?word}`, and with a colon, which makes empty as good as not set. A modifier that does
+    /// not exist is one only if the variable is set, or has to be.
     fn conditional(&mut self, name: &str, modifier: char, colon: bool) -> Result<String, Fault> {
         let word = self.until(Some('}'), false)?.text;
         let value = self.value(name);
         if value.is_none() && self.lexer.keep_unset {
             let colon = if colon { ":" } else { "" };
             return Ok(format!("${{{name}{colon}{modifier}{word}}}"));
+        }
+        if !matches!(modifier, '-' | '+' | '?') {
+            return Err(unsupported(&format!(":{modifier}")));
         }
         let unset = value.is_none();
         let value = value.filter(|value| !colon || !value.is_empty());
@@ -87,11 +92,10 @@ impl Scan<'_> {
             Some(text) => (Extent::Longest, text),
             None => (Extent::Shortest, word.as_str()),
         };
-        let pattern = self.pattern(text, &value)?;
-        Ok(match modifier {
-            '#' => pattern.without_prefix(&value, extent),
-            _ => pattern.without_suffix(&value, extent),
-        })
+        match modifier {
+            '#' => Ok(self.limited(Pattern::parse(text)?, &value)?.without_prefix(&value, extent)),
+            _ => Ok(self.limited(Pattern::parse_reversed(text)?, &value)?.without_suffix(&value, extent)),
+        }
     }
 
     /// `${v/pattern/replacement}` and `${v//pattern/replacement}`.
@@ -103,16 +107,15 @@ impl Scan<'_> {
             None if self.lexer.keep_unset => return Ok(format!("${{{name}/{text}/{replacement}}}")),
             value => value.unwrap_or_default(),
         };
-        let pattern = self.pattern(&text, &value)?;
+        let pattern = self.limited(Pattern::parse(&text)?, &value)?;
         match all {
             true => pattern.replace_all(&value, &replacement, MAX_EXPANSION).ok_or_else(super::too_large),
             false => Ok(pattern.replace_first(&value, &replacement)),
         }
     }
 
-    /// Reads a pattern, if there is still time to match it.
-    fn pattern(&mut self, text: &str, value: &str) -> Result<Pattern, Fault> {
-        let pattern = Pattern::parse(text)?;
+    /// The pattern, if there is still time to match it.
+    fn limited(&mut self, pattern: Pattern, value: &str) -> Result<Pattern, Fault> {
         self.work = self.work.saturating_add(pattern.work(value));
         match self.work > MAX_WORK {
             true => Err(Fault::semantics(
@@ -131,10 +134,10 @@ impl Scan<'_> {
             name.push(special);
             return name;
         }
-        let digits = self.chars.peek().is_some_and(|char| char.is_numeric());
+        let digits = self.chars.peek().is_some_and(|char| is_digit(*char));
         while let Some(char) = self.chars.next_if(|char| match digits {
-            true => char.is_numeric(),
-            false => char.is_alphanumeric() || *char == '_',
+            true => is_digit(*char),
+            false => is_letter(*char) || is_digit(*char) || *char == '_',
         }) {
             name.push(char);
         }
