@@ -8,13 +8,17 @@ const MICROSECOND: i64 = 1_000;
 const MILLISECOND: i64 = 1_000_000;
 const SECOND: i64 = 1_000_000_000;
 
-/// Reads a duration into nanoseconds.
+/// One more than the longest duration that there is, and the shortest one but for its sign.
+const LIMIT: u64 = 1 << 63;
+
+/// Reads a duration into nanoseconds. What is smaller than that is cut off.
 pub(crate) fn parse(text: &str) -> Result<i64, Fault> {
     let invalid =
         || Fault::syntax(format!("`{text}` is not a duration")).hint("write it like 1m30s or 500ms");
-    let (sign, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1, rest),
-        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    let too_long = || Fault::syntax(format!("duration `{text}` is longer than 292 years"));
+    let (negative, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
     if rest == "0" {
         return Ok(0);
@@ -22,33 +26,58 @@ pub(crate) fn parse(text: &str) -> Result<i64, Fault> {
     if rest.is_empty() {
         return Err(invalid());
     }
-    let mut total: f64 = 0.0;
+    let mut total: u64 = 0;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, after) = rest.split_at(digits);
-        let number: f64 = number.parse().map_err(|_| invalid())?;
         let letters = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
         let (unit, after) = after.split_at(letters);
-        let factor = match unit {
-            "ns" => 1,
-            "us" | "µs" | "μs" => MICROSECOND,
-            "ms" => MILLISECOND,
-            "s" => SECOND,
-            "m" => 60 * SECOND,
-            "h" => 3600 * SECOND,
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+            return Err(invalid());
+        }
+        let unit = match unit {
             "" => return Err(Fault::syntax(format!("duration `{text}` has no unit")).hint("add s, m or h")),
-            unit => {
-                return Err(Fault::syntax(format!("duration `{text}` has the unknown unit `{unit}`"))
-                    .hint("the units are ns, us, ms, s, m and h"));
-            }
+            unit => nanoseconds(unit).ok_or_else(|| {
+                Fault::syntax(format!("duration `{text}` has the unknown unit `{unit}`"))
+                    .hint("the units are ns, us, ms, s, m and h")
+            })?,
         };
-        total += number * factor as f64;
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| too_long())? };
+        let whole = whole.checked_mul(unit.unsigned_abs()).filter(|part| *part <= LIMIT);
+        let part = whole.ok_or_else(too_long)? + part_of(fraction, unit);
+        total = total.checked_add(part).filter(|total| *total <= LIMIT).ok_or_else(too_long)?;
         rest = after;
     }
-    if total >= i64::MAX as f64 {
-        return Err(invalid());
+    match (negative, i64::try_from(total)) {
+        (false, total) => total.map_err(|_| too_long()),
+        (true, total) => Ok(total.map_or(i64::MIN, |total| -total)),
     }
-    Ok(sign * total as i64)
+}
+
+fn nanoseconds(unit: &str) -> Option<i64> {
+    Some(match unit {
+        "ns" => 1,
+        "us" | "µs" | "μs" => MICROSECOND,
+        "ms" => MILLISECOND,
+        "s" => SECOND,
+        "m" => 60 * SECOND,
+        "h" => 3600 * SECOND,
+        _ => return None,
+    })
+}
+
+/// The nanoseconds of the digits behind the point, as many of them as a number holds.
+fn part_of(digits: &str, unit: i64) -> u64 {
+    let (mut value, mut scale) = (0_u64, 1_f64);
+    for digit in digits.bytes() {
+        if value > (LIMIT - 1) / 10 {
+            break;
+        }
+        value = value * 10 + u64::from(digit - b'0');
+        scale *= 10.0;
+    }
+    (value as f64 * (unit as f64 / scale)) as u64
 }
 
 /// Writes nanoseconds as Go does.
@@ -99,11 +128,27 @@ mod tests {
             ("2us", 2_000, "2µs"),
             ("7ns", 7, "7ns"),
             ("-1s", -SECOND, "-1s"),
+            (".5s1.s", SECOND + SECOND / 2, "1.5s"),
+            ("30s.5099999999999µs", 30 * SECOND + 509, "30.000000509s"),
+            ("9223372036854775807ns", i64::MAX, "2562047h47m16.854775807s"),
+            ("-9223372036854775808ns", i64::MIN, "-2562047h47m16.854775808s"),
         ] {
             assert_eq!(parse(text), Ok(nanoseconds), "{text}");
             assert_eq!(format(nanoseconds), written, "{text}");
         }
-        for bad in ["", "1", "1x", "s", "1s2", "..s", "-", "9999999999999h"] {
+        for bad in [
+            "",
+            "1",
+            "1x",
+            "s",
+            "1s2",
+            "..s",
+            "-",
+            "9999999999999h",
+            "1.2.3s",
+            "9223372036854775808ns",
+            "99999999999999999999ns",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

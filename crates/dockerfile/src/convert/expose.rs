@@ -22,6 +22,9 @@ impl Converter<'_> {
             }
         }
         state.note(format!("EXPOSE [{}]", exposed.join(" ")));
+        if exposed.is_empty() {
+            return Ok(());
+        }
         let known = state.config.config.exposed_ports.get_or_insert_default();
         known.extend(exposed.into_iter().map(|port| (port, empty_object())));
         Ok(())

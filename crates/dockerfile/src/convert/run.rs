@@ -27,7 +27,9 @@ impl Converter<'_> {
         let mut text = place.source().to_owned();
         let args = match &run.command {
             CommandLine::Exec(args) if args.is_empty() => {
-                return Err(Fault::semantics("RUN has no command").hint("name one in the brackets"));
+                return Err(
+                    Fault::semantics("this RUN has no command").hint("write RUN [\"program\", \"argument\"]")
+                );
             }
             CommandLine::Exec(args) => args.clone(),
             CommandLine::Shell(command) => {

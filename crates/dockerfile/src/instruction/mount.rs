@@ -254,7 +254,7 @@ fn sharing(text: &str) -> Result<Sharing, Fault> {
 fn bytes(text: &str) -> Option<i64> {
     let last = text.rfind(|c: char| c.is_ascii_digit() || matches!(c, '.' | ' '))?;
     let (number, suffix) = text.split_at(last + 1);
-    let number: f64 = number.strip_suffix(' ').unwrap_or(number).parse().ok()?;
+    let number: f64 = without_separators(number.strip_suffix(' ').unwrap_or(number))?.parse().ok()?;
     let power = match suffix.to_ascii_lowercase().as_str() {
         "" | "b" => 0,
         "k" | "kb" | "kib" => 1,
@@ -266,6 +266,15 @@ fn bytes(text: &str) -> Option<i64> {
     };
     let bytes = number * 1024_f64.powi(power);
     (0.0..i64::MAX as f64).contains(&bytes).then_some(bytes as i64)
+}
+
+/// The number without the `_` between its digits, as Go has them; none if one stands elsewhere.
+fn without_separators(number: &str) -> Option<String> {
+    let parts: Vec<&str> = number.split('_').collect();
+    let between = parts.windows(2).all(|pair| {
+        pair[0].ends_with(|c: char| c.is_ascii_digit()) && pair[1].starts_with(|c: char| c.is_ascii_digit())
+    });
+    between.then(|| parts.concat())
 }
 
 /// Comma-separated fields; one in double quotes may hold commas, and quotes doubled.
