@@ -82,11 +82,13 @@ pub(crate) fn through<T>(
     lint: &mut Linter,
     finish: impl FnOnce(Converter<'_>, &str) -> T,
 ) -> Result<Conversion<T>, Error> {
-    let text = front_end::read_text(text)?;
-    front_end::check_syntax(&text, options)?;
-    lint.configure(front_end::check_settings(&text, options)?);
+    let read = front_end::read_text(text)?;
+    let text = &read.decoded;
+    front_end::check_syntax(text, options)?;
+    lint.configure(front_end::check_settings(text, options)?);
     let mut options = options.clone();
-    let file = crate::parser::parse(&text)?;
+    let file = crate::parser::parse(text)?;
+    read.check_bytes(&file)?;
     for line in &file.empty_continuations {
         let message = "Empty continuation line".to_owned();
         lint.report(Rule::NoEmptyContinuation, &[], &(*line..=*line), message);
@@ -104,7 +106,7 @@ pub(crate) fn through<T>(
     converter.epoch = epoch;
     converter.build_stages(reach)?;
     converter.lint.verdict()?;
-    Ok(Conversion::Done(Box::new(finish(converter, &text))))
+    Ok(Conversion::Done(Box::new(finish(converter, text))))
 }
 
 /// A local directory, and which of its paths are wanted.

@@ -8,26 +8,59 @@ use crate::error::{Error, Fault};
 use crate::lint::Settings;
 use crate::options::Options;
 use crate::parser::directive::{self, Format};
+use crate::parser::{Dockerfile, Heredoc};
 
 /// The front-end images whose language this is.
 const OWN_FRONT_ENDS: [&str; 2] = ["docker/dockerfile", "docker/dockerfile-upstream"];
 /// The name by which an engine knows its own front end.
 const BUILT_IN: &str = "dockerfile.v0";
 
-/// The file as text. In comments other encodings than UTF-8 do no harm.
-pub(crate) fn read_text(text: &[u8]) -> Result<Cow<'_, str>, Error> {
+/// A file as text.
+pub(crate) struct Text<'a> {
+    /// The text; each byte that is no UTF-8 is a replacement character.
+    pub(crate) decoded: Cow<'a, str>,
+    /// The lines with such bytes.
+    undecodable: Vec<u32>,
+}
+
+/// Reads a file as text.
+///
+/// Other encodings than UTF-8 are common in comments and names of authors. BuildKit replaces what it cannot read
+/// wherever it would expand variables, and so do we.
+pub(crate) fn read_text(text: &[u8]) -> Result<Text<'_>, Error> {
     if text.is_empty() {
         return Err(Fault::syntax("the Dockerfile cannot be empty").at(&(1..=1)));
     }
-    let decoded = String::from_utf8_lossy(text);
-    if let Cow::Owned(_) = &decoded {
-        for (line, number) in text.split(|byte| *byte == b'\n').zip(1..) {
-            if std::str::from_utf8(line).is_err() && !line.trim_ascii_start().starts_with(b"#") {
-                return Err(Fault::syntax("the Dockerfile is not UTF-8 text").at(&(number..=number)));
+    if let Ok(text) = std::str::from_utf8(text) {
+        return Ok(Text { decoded: Cow::Borrowed(text), undecodable: Vec::new() });
+    }
+    let mut decoded = String::with_capacity(text.len());
+    for chunk in text.utf8_chunks() {
+        decoded.push_str(chunk.valid());
+        decoded.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    let lines = text.split(|byte| *byte == b'\n').zip(1..);
+    let bad = lines.filter_map(|(line, number)| std::str::from_utf8(line).is_err().then_some(number));
+    Ok(Text { decoded: Cow::Owned(decoded), undecodable: bad.collect() })
+}
+
+impl Text<'_> {
+    /// Refuses instructions that cannot be done with replacement characters: those whose bytes are taken as they are.
+    pub(crate) fn check_bytes(&self, file: &Dockerfile) -> Result<(), Error> {
+        for node in file.nodes.iter().filter(|_| !self.undecodable.is_empty()) {
+            let replaced = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
+            let is_run = node.keyword.eq_ignore_ascii_case("run");
+            let exact = |heredoc: &Heredoc| (is_run || !heredoc.expand) && replaced(&heredoc.content);
+            let affected = (is_run && replaced(&node.original)) || node.heredocs.iter().any(exact);
+            let bad = self.undecodable.iter().find(|line| node.lines.contains(line));
+            if let Some(line) = bad.filter(|_| affected) {
+                return Err(Fault::syntax(format!("this {} is not UTF-8 text", node.keyword.to_uppercase()))
+                    .hint(format!("save the file in UTF-8: line {line} is in another encoding"))
+                    .at(&node.lines));
             }
         }
+        Ok(())
     }
-    Ok(decoded)
 }
 
 /// Refuses files that are written for another front end.

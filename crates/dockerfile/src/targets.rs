@@ -32,8 +32,8 @@ pub struct Target {
 
 /// Lists the stages of a Dockerfile. Nothing is expanded, and no image has to be known.
 pub fn targets(text: &[u8]) -> Result<Targets, Error> {
-    let decoded = front_end::read_text(text)?;
-    let file = parser::parse(&decoded)?;
+    let read = front_end::read_text(text)?;
+    let file = parser::parse(&read.decoded)?;
     let (_, written) = stages::read(&file, &mut Linter::default())?;
     let target = |stage: &stages::Written| {
         let name = stage.from.name.clone().unwrap_or_default();

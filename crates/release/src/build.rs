@@ -20,7 +20,7 @@ use crate::annotation::{self, AnnotationLevel};
 use crate::assemble::{self, Parts};
 use crate::attestations::{self, Attestation, Facts};
 use crate::context::{self, Client, Input};
-use crate::error::{Class, Error, Excerpt};
+use crate::error::{Class, Error};
 use crate::events::{Event, Events, Step};
 use crate::gantry::Gantry;
 use crate::output::{self, Delivery};
@@ -154,8 +154,7 @@ async fn plans(
 
 fn report(input: &Input, warnings: &[Warning], events: &dyn Events) {
     for warning in warnings {
-        let (file, text) = (input.name.clone(), input.text.clone());
-        let excerpt = Excerpt { file, text, lines: warning.lines.clone() };
+        let excerpt = input.excerpt(warning.lines.clone());
         events.event(Event::Finding { rule: warning.rule, message: warning.message.clone(), excerpt });
     }
 }
@@ -301,9 +300,7 @@ fn located(error: EngineError, input: &Input, definition: &Definition) -> Error 
     let cancelled = matches!(*error.fault, Fault::Cancelled);
     let error = Error::from(error);
     match lines {
-        Some((_, lines)) if !cancelled => {
-            error.at(Excerpt { file: input.name.clone(), text: input.text.clone(), lines })
-        }
+        Some((_, lines)) if !cancelled => error.at(input.excerpt(lines)),
         _ => error,
     }
 }

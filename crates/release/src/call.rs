@@ -60,11 +60,9 @@ pub async fn call(
     let sources = Sources { images: &gantry.registry, client: &client, solver: &solver };
     let platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
     let options = options(&input, request, &platform);
-    let text = input.text.as_bytes();
+    let text = &input.text;
     match question {
-        Question::Targets => {
-            targets(text).map(Answer::Targets).map_err(|error| of_dockerfile(error, &input.name, &input.text))
-        }
+        Question::Targets => targets(text).map(Answer::Targets).map_err(|error| of_dockerfile(error, &input)),
         Question::Outline => {
             let known = &mut Images::default();
             let outline = answered(sources, &input, known, |known| outline(text, &options, known)).await?;

@@ -10,11 +10,11 @@ mod remote;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use gantry_dockerfile::{NamedContext, RemoteContext};
+use gantry_dockerfile::{Lines, NamedContext, RemoteContext};
 use gantry_engine::Solver;
 use gantry_oci::Reference;
 
-use crate::error::Error;
+use crate::error::{Error, Excerpt};
 use crate::image::LayoutPlace;
 use crate::request::BuildRequest;
 
@@ -52,8 +52,8 @@ pub enum NamedSource {
 pub(crate) struct Input {
     /// The Dockerfile's name for messages: as the user gave it.
     pub(crate) name: String,
-    /// Its text.
-    pub(crate) text: String,
+    /// Its text, in whatever encoding.
+    pub(crate) text: Vec<u8>,
     /// The context, if it is not a directory.
     pub(crate) context: Option<RemoteContext>,
     /// The context, if it is a directory of the user's.
@@ -62,6 +62,13 @@ pub(crate) struct Input {
     pub(crate) contexts: BTreeMap<String, NamedContext>,
     /// The patterns of the context's ignore file.
     pub(crate) exclude: Vec<String>,
+}
+
+impl Input {
+    /// These lines of the Dockerfile, to be shown with a message.
+    pub(crate) fn excerpt(&self, lines: Lines) -> Excerpt {
+        Excerpt { file: self.name.clone(), text: String::from_utf8_lossy(&self.text).into_owned(), lines }
+    }
 }
 
 /// Reads the Dockerfile, and the ignore file that belongs to it.

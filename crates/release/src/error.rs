@@ -9,6 +9,8 @@ use gantry_oci::{ImageError, ImageErrorKind};
 use gantry_registry::RegistryError;
 use gantry_store::StoreError;
 
+use crate::context::Input;
+
 /// What kind of failure it is. The exit code follows from this, and only from this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -269,10 +271,9 @@ pub(crate) fn publishing(error: &RegistryError) -> Error {
 }
 
 /// The error of a Dockerfile, with its lines.
-pub(crate) fn of_dockerfile(error: dockerfile::Error, file: &str, text: &str) -> Error {
+pub(crate) fn of_dockerfile(error: dockerfile::Error, input: &Input) -> Error {
     // Whoever mistyped a flag learns nothing from a line of the file.
     let has_place = error.has_place();
-    let excerpt = Excerpt { file: file.to_owned(), text: text.to_owned(), lines: error.lines };
-    let excerpt = Some(excerpt).filter(|_| has_place);
+    let excerpt = Some(input.excerpt(error.lines)).filter(|_| has_place);
     Error { hints: error.hints, excerpt, ..Error::new(Class::Usage, error.message) }
 }

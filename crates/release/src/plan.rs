@@ -15,7 +15,7 @@ use gantry_llb::Definition;
 use gantry_oci::{ImageConfig, ImagePort, Platform};
 
 use crate::context::{Client, Input};
-use crate::error::{Class, Error, Excerpt, of_dockerfile};
+use crate::error::{Class, Error, of_dockerfile};
 use crate::request::{BuildRequest, CacheUse};
 
 /// Triggers of an image may name further images, and theirs again. Nobody means to go deeper.
@@ -48,7 +48,7 @@ pub(crate) async fn plan(
     platform: &Platform,
 ) -> Result<Converted, NoPlan> {
     let options = options(input, request, platform);
-    let text = input.text.as_bytes();
+    let text = input.text.as_slice();
     let mut known = Images::default();
     answered(sources, input, &mut known, |known| convert(text, &options, known))
         .await
@@ -63,7 +63,7 @@ pub(crate) async fn answered<T>(
     ask: impl Fn(&Images) -> Result<Conversion<T>, gantry_dockerfile::Error>,
 ) -> Result<T, Error> {
     for _ in 0..MAX_ROUNDS {
-        match ask(known).map_err(|error| of_dockerfile(error, &input.name, &input.text))? {
+        match ask(known).map_err(|error| of_dockerfile(error, input))? {
             Conversion::Done(done) => return Ok(*done),
             Conversion::NeedsImages(wanted) => learn(sources, input, wanted, known).await?,
             Conversion::NeedsTime(wanted) => {
@@ -126,8 +126,7 @@ pub(crate) fn options(input: &Input, request: &BuildRequest, platform: &Platform
 }
 
 async fn resolve(sources: Sources<'_>, input: &Input, wanted: &ImageRequest) -> Result<ImageInfo, Error> {
-    let excerpt =
-        || Excerpt { file: input.name.clone(), text: input.text.clone(), lines: wanted.lines.clone() };
+    let excerpt = || input.excerpt(wanted.lines.clone());
     let layout = wanted.layout.as_deref().and_then(|name| sources.client.layout(name));
     let images = layout.map_or(sources.images, |layout| layout as &dyn ImagePort);
     let resolved = images.resolve(&wanted.reference, &wanted.platform).await;

@@ -83,7 +83,7 @@ pub enum Dockerfile {
     /// This file: of this machine, unless the context is somewhere else; or of a web server, if it is an address.
     File(PathBuf),
     /// This text, read from standard input.
-    Text(String),
+    Text(Vec<u8>),
 }
 
 /// Whether results of earlier builds may be used.

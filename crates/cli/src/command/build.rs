@@ -121,9 +121,9 @@ fn dockerfile(file: Option<&str>) -> Result<Dockerfile, Error> {
     match file {
         None => Ok(Dockerfile::InContext),
         Some("-") => {
-            let mut text = String::new();
+            let mut text = Vec::new();
             std::io::stdin()
-                .read_to_string(&mut text)
+                .read_to_end(&mut text)
                 .map_err(|error| usage(format!("cannot read the Dockerfile from standard input: {error}")))?;
             Ok(Dockerfile::Text(text))
         }

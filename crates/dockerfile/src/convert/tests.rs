@@ -207,13 +207,37 @@ fn refused_where_it_stands() {
         ("FROM a\nCOPY --chmod=+755 b c", 2..=2, "octal"),
         ("# syntax=other/front:1\nFROM a", 1..=1, "the front end `other/front:1` cannot be run"),
         ("FROM dead AS d\nCOPY --oops a b\nFROM a", 2..=2, "unknown flag"),
+        // What the parser finds wrong comes before all that an instruction finds.
+        ("FROM a\nCOPY x\nONBUILD ENV x", 3..=3, "needs a name and a value"),
+        ("FROM a\nCOPY x\nHEALTHCHECK CMD [1]", 3..=3, "only strings"),
+        ("RUN x\nOOPS", 1..=1, "no build stage"),
+        ("FROM a\nRUN []", 2..=2, "no command"),
     ] {
         let error = converted(text, &options()).expect_err(text);
         assert!(error.message.contains(reason), "{text}: {error}");
         assert_eq!(error.lines, lines, "{text}: {error}");
     }
-    let error = convert(b"FROM a\nRUN \xff", &options(), &Images::default()).unwrap_err();
-    assert_eq!((error.lines, error.message.as_str()), (2..=2, "the Dockerfile is not UTF-8 text"));
+}
+
+#[test]
+fn other_encodings() {
+    let read = |text: &[u8]| convert(text, &options(), &Images::default());
+    let text = b"# J\xe9r\xf4me\nFROM scratch\nLABEL a=\xe9 b=\xe2\x82\nMAINTAINER J\xe9r\xf4me\nRUN a \\\n  # \xff\n b\n";
+    let Ok(Conversion::Done(converted)) = read(text) else { panic!("it is a Dockerfile") };
+    let labels = converted.config.config.labels.unwrap();
+    assert_eq!((labels["a"].as_str(), labels["b"].as_str()), ("\u{fffd}", "\u{fffd}\u{fffd}"));
+    assert_eq!(converted.config.author, "J\u{fffd}r\u{fffd}me");
+    for (text, lines) in [
+        (&b"FROM scratch\nRUN \xff"[..], 2..=2),
+        (b"FROM scratch\nRUN <<E\nx\n\xff\nE", 2..=5),
+        (b"FROM scratch\nCOPY <<'E' /a\n# \xff\nE", 2..=4),
+    ] {
+        let error = read(text).unwrap_err();
+        assert_eq!(error.lines, lines, "{error}");
+        assert!(error.message.contains("is not UTF-8 text"), "{error}");
+    }
+    assert!(read("FROM scratch\n# \u{fffd}\nRUN \u{fffd}".as_bytes()).is_ok());
+    assert!(read(b"FROM scratch\nCOPY <<E /a\n\xff\nE").is_ok());
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub(super) enum Main {
     /// Something that is fetched.
     Remote(RemoteContext),
     /// Nothing; this is the Dockerfile.
-    Text(String),
+    Text(Vec<u8>),
 }
 
 /// What the user's machine gives to one build.
@@ -56,7 +56,7 @@ impl Client {
     pub(crate) fn prepare(gantry: &Gantry, request: &BuildRequest) -> Result<Self, Error> {
         let steps = &request.steps;
         let mut client = Self {
-            main: Main::Text(String::new()),
+            main: Main::Text(Vec::new()),
             contexts: BTreeMap::new(),
             directories: BTreeMap::new(),
             layouts: BTreeMap::new(),
@@ -129,7 +129,8 @@ impl Client {
         let mut bytes = Vec::new();
         io::Seek::rewind(&mut file).map_err(failed)?;
         file.take(MAX_DOCKERFILE + 1).read_to_end(&mut bytes).map_err(failed)?;
-        Ok(Main::Text(local::text(bytes, local::STDIN)?))
+        local::check_size(&bytes, local::STDIN)?;
+        Ok(Main::Text(bytes))
     }
 
     fn named(&mut self, name: &str, source: &NamedSource) -> Result<NamedContext, Error> {

@@ -20,7 +20,7 @@ pub(super) const STDIN: &str = "(standard input)";
 #[derive(Debug)]
 pub(super) struct LocalInput {
     pub(super) name: String,
-    pub(super) text: String,
+    pub(super) text: Vec<u8>,
     pub(super) exclude: Vec<String>,
 }
 
@@ -66,22 +66,23 @@ fn find(context: &Path) -> Result<PathBuf, Error> {
     })
 }
 
-fn read_text(path: &Path) -> Result<String, Error> {
+fn read_text(path: &Path) -> Result<Vec<u8>, Error> {
     let read = fs::File::open(path).and_then(|file| {
         let mut bytes = Vec::new();
         file.take(MAX_DOCKERFILE + 1).read_to_end(&mut bytes).map(|_| bytes)
     });
     let bytes = read.map_err(|error| Error::io("read the Dockerfile", path, &error))?;
-    text(bytes, &path.display().to_string())
+    check_size(&bytes, &path.display().to_string())?;
+    Ok(bytes)
 }
 
-/// The bytes of a Dockerfile, of which one more than allowed was read, as text.
-pub(super) fn text(bytes: Vec<u8>, name: &str) -> Result<String, Error> {
+/// Refuses a Dockerfile of which more was read than allowed.
+pub(super) fn check_size(bytes: &[u8], name: &str) -> Result<(), Error> {
     if bytes.len() as u64 > MAX_DOCKERFILE {
         let message = format!("`{name}` is larger than {} MiB: it is no Dockerfile", MAX_DOCKERFILE >> 20);
         return Err(Error::new(Class::Usage, message));
     }
-    String::from_utf8(bytes).map_err(|_| Error::new(Class::Usage, format!("`{name}` is not text in UTF-8")))
+    Ok(())
 }
 
 /// The patterns of `NAME.dockerignore` beside the Dockerfile, else of `.dockerignore` in the context.
@@ -118,7 +119,10 @@ mod tests {
         let input = read(context, &Dockerfile::InContext).unwrap();
         assert_eq!((input.name.as_str(), input.exclude), ("dockerfile", vec!["a".to_owned()]));
         let input = read(context, &Dockerfile::File(context.join("other"))).unwrap();
-        assert_eq!((input.text.as_str(), input.exclude), ("FROM scratch AS o\n", vec!["b".to_owned()]));
+        assert_eq!(
+            (input.text.as_slice(), input.exclude),
+            (&b"FROM scratch AS o\n"[..], vec!["b".to_owned()])
+        );
         let missing = read(context, &Dockerfile::File(context.join("none")));
         assert_eq!(missing.unwrap_err().class, Class::NotFound);
     }

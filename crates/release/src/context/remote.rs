@@ -70,10 +70,11 @@ pub(super) async fn read_beside(
     Ok(LocalInput { name, text, exclude: local::ignore_patterns(context, None)? })
 }
 
-async fn find(solver: &Solver, tree: &LayerChain, names: &[&str]) -> Result<(String, String), Error> {
+async fn find(solver: &Solver, tree: &LayerChain, names: &[&str]) -> Result<(String, Vec<u8>), Error> {
     for name in names {
         if let Some(bytes) = solver.engine().read_file(tree, name, MAX_DOCKERFILE + 1).await? {
-            return Ok(((*name).to_owned(), local::text(bytes, name)?));
+            local::check_size(&bytes, name)?;
+            return Ok(((*name).to_owned(), bytes));
         }
     }
     let name = names.first().copied().unwrap_or_default();

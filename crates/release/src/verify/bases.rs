@@ -21,7 +21,7 @@ use super::programs;
 use super::report::Outcome;
 use super::rules::{VerifyMode, VerifyPolicy};
 use crate::context::Input;
-use crate::error::{Class, Error, Excerpt};
+use crate::error::{Class, Error};
 use crate::events::{Event, Events, Step};
 use crate::gantry::Gantry;
 
@@ -73,7 +73,7 @@ async fn check_all(
     }
     let step = Step::begin(events, "[internal] check the programs of base images");
     let checks = unknown.iter().map(|((reference, platform), base)| async move {
-        let excerpt = |lines| Excerpt { file: input.name.clone(), text: input.text.clone(), lines };
+        let excerpt = |lines| input.excerpt(lines);
         let excerpt = base.lines.clone().map(excerpt);
         let at = |error: Error| Error { excerpt: excerpt.clone(), ..error };
         match check_base(gantry, reference, platform, base.base_use, policy).await {
