@@ -8,9 +8,8 @@ use super::{Converter, NOT_IN_ENVIRONMENT, Place, metadata, owner, signal};
 use crate::duration;
 use crate::error::{Fault, Lines};
 use crate::graph::{NONE, Recipe};
-use crate::instruction::{ArgDefinition, CommandLine};
+use crate::instruction::{ArgDefinition, CommandLine, Pairs};
 use crate::lint::{Rule, names_secret};
-use crate::parser::Pairs;
 use crate::paths;
 use crate::unicode::is_printable;
 
@@ -304,10 +303,4 @@ fn quoted(text: &str) -> String {
         }
     }
     quoted + "\""
-}
-
-/// Whether it is a letter, mark, number, sign or the ordinary space: what neither Go nor Rust escape when they show a text.
-fn is_printable(char: char) -> bool {
-    // At its beginning, Rust would escape marks, too.
-    char.is_ascii() || String::from_iter(['a', char]).escape_debug().nth(1) == Some(char)
 }
