@@ -10,7 +10,7 @@ mod shape;
 mod words;
 
 pub(crate) use heredoc::Heredoc;
-pub(crate) use words::{KeyValue, blank_separated, key_values, quoted_words};
+pub(crate) use words::{KeyValue, blank_separated, key_values, quoted_words, split_kind};
 
 use std::borrow::Cow;
 

@@ -54,7 +54,7 @@ impl Flags {
                 Some((name, value)) => (name, Some(value)),
                 None => (flag.as_str(), None),
             };
-            let bare = name.trim_start_matches("--");
+            let bare = name.strip_prefix("--").unwrap_or(name);
             let Some((_, takes)) = known.iter().find(|(known, _)| *known == bare) else {
                 return Err(unknown(node, name, bare, known));
             };

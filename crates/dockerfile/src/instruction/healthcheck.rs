@@ -6,15 +6,13 @@ use super::flags::{Flags, Takes};
 use super::{at_least_one, text};
 use crate::duration;
 use crate::error::Fault;
-use crate::parser::{Node, json_list};
+use crate::parser::{Node, json_list, split_kind};
 
 /// Durations below this are slips of the unit; 0 means the runtime's own default.
 const MIN_DURATION: i64 = 1_000_000;
 
 pub(super) fn read(node: &Node) -> Result<Healthcheck, Fault> {
-    let text = text(node);
-    let (kind, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    let rest = rest.trim_start();
+    let (kind, rest) = split_kind(text(node));
     match kind.to_ascii_uppercase().as_str() {
         "" => Err(at_least_one("HEALTHCHECK")),
         "NONE" if rest.is_empty() => {
@@ -25,7 +23,7 @@ pub(super) fn read(node: &Node) -> Result<Healthcheck, Fault> {
         }
         flag if flag.starts_with("--") => Err(Fault::syntax(format!("unknown type {flag} in HEALTHCHECK"))
             .hint("flags stand before CMD, without other words between them")),
-        "CMD" => with_command(node, rest),
+        "CMD" => with_command(node, &rest),
         other => Err(Fault::syntax(format!("unknown type {other} in HEALTHCHECK"))
             .hint("write HEALTHCHECK CMD command, or HEALTHCHECK NONE")),
     }

@@ -98,8 +98,10 @@ pub(super) fn volumes(node: &Node) -> Result<Vec<String>, Fault> {
 
 /// The trigger of ONBUILD, as it was written, with its heredocs behind it.
 pub(super) fn trigger(node: &Node) -> Result<String, Fault> {
+    /// What may stand between the name and the trigger; other blanks are part of the trigger.
+    const BLANKS: [char; 5] = ['\t', '\n', '\u{c}', '\r', ' '];
     Flags::none(node)?;
-    let keyword = text(node).split(char::is_whitespace).next().unwrap_or_default();
+    let keyword = words(node).into_iter().next().unwrap_or_default();
     match keyword.to_ascii_uppercase().as_str() {
         "" => return Err(at_least_one("ONBUILD")),
         keyword @ ("FROM" | "MAINTAINER" | "ONBUILD") => {
@@ -109,7 +111,7 @@ pub(super) fn trigger(node: &Node) -> Result<String, Fault> {
         _ => {}
     }
     let written = node.original.trim_start();
-    let mut expression = written[node.keyword.len()..].trim_start().to_owned();
+    let mut expression = written[node.keyword.len()..].trim_start_matches(BLANKS).to_owned();
     for heredoc in &node.heredocs {
         expression.push('\n');
         expression.push_str(&heredoc.content);

@@ -135,8 +135,10 @@ impl Scan {
 
     fn parse<'a>(&self, line: &'a str) -> Option<(&'static str, &'a str)> {
         const KNOWN: [&str; 3] = ["syntax", "escape", "check"];
+        /// What may stand around a value. Any blank may stand before the name, but only these elsewhere.
+        const BLANKS: [char; 5] = ['\t', '\n', '\u{c}', '\r', ' '];
         let (key, value) = line.strip_prefix(self.comment)?.trim_start().split_once('=')?;
-        let (key, value) = (key.trim_end(), value.trim());
+        let (key, value) = (key.trim_end_matches(BLANKS), value.trim_matches(BLANKS));
         let key = KNOWN.into_iter().find(|known| known.eq_ignore_ascii_case(key))?;
         (!value.is_empty()).then_some((key, value))
     }

@@ -42,8 +42,9 @@ impl Heredoc {
         let plain = Lexer { keep_unset: true, ..Lexer::new('\\') }.words(rest, &Environment::default())?;
         let raw = Lexer { keep_unset: true, quotes: Quotes::Keep, ..Lexer::new('\\') }
             .words(rest, &Environment::default())?;
-        let (Ok([plain]), Ok([raw])) = (<[String; 1]>::try_from(plain), <[String; 1]>::try_from(raw)) else {
-            return Ok(None);
+        let Ok([plain]) = <[String; 1]>::try_from(plain) else { return Ok(None) };
+        let Ok([raw]) = <[String; 1]>::try_from(raw) else {
+            return Err(Fault::syntax(format!("`{word}` is no heredoc: its name has a part that is empty")));
         };
         let quotes = |text: &str| text.matches(['\'', '"']).count();
         let expand = quotes(&plain) == quotes(&raw);

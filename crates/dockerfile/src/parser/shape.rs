@@ -40,8 +40,8 @@ impl Shape {
             Self::Json => json_list(text).map(drop),
             Self::Pairs(keyword) => key_values(text, keyword, escape).map(drop),
             Self::Check => {
-                let (_, check) = text.split_once(char::is_whitespace).unwrap_or_default();
-                json_list(check.trim_start()).map(drop)
+                let (_, command) = words::split_kind(text);
+                json_list(&command).map(drop)
             }
             Self::Trigger => {
                 let (keyword, _, rest) = words::split_instruction(text, escape);

@@ -11,7 +11,7 @@ fn nodes(text: &str) -> Vec<Node> {
 fn text_of(node: &Node) -> &str {
     match &node.arguments {
         Arguments::Text(text) => text,
-        Arguments::Json(list) => panic!("a list: {list:?}"),
+        other => panic!("no text: {other:?}"),
     }
 }
 
@@ -62,6 +62,10 @@ fn directives_stand_at_the_top() {
         ("{\"a\": [1],\n \"syntax\": \"x\"}", '\\', Some(("x", 1))),
         ("{\"syntax\": \"x\"}\n# syntax=y", '\\', None),
         ("# escape=\nRUN a", '\\', None),
+        // Only some blanks may stand around what is between the name and the end.
+        ("#\u{a0}escape=`\t\nRUN a", '`', None),
+        ("# escape\u{b}=`\nRUN a", '\\', None),
+        ("# syntax=\u{a0}x\u{b}\nRUN a", '\\', Some(("\u{a0}x\u{b}", 1))),
     ] {
         let found = directive::find("syntax", text, directive::Format::Any);
         let found = found.as_ref().map(|found| (found.value.as_str(), found.line));
@@ -69,7 +73,7 @@ fn directives_stand_at_the_top() {
         assert_eq!(parse(text).unwrap().escape, escape, "{text:?}");
     }
     assert_eq!(directive::find("check", "//check=skip=all\nRUN a", directive::Format::Dockerfile), None);
-    for bad in ["# escape=x\nRUN a", "# escape=`\n# escape=`\nRUN a"] {
+    for bad in ["# escape=\u{a0}`\nRUN a", "# escape=x\nRUN a", "# escape=`\n# escape=`\nRUN a"] {
         assert!(parse(bad).is_err(), "{bad:?}");
     }
 }
@@ -84,7 +88,11 @@ fn flags_come_first() {
         ("COPY a --b", &[], "a --b"),
         ("COPY -x b", &[], "-x b"),
         ("COPY --only", &["--only"], ""),
-        ("COPY --ä=ö b", &["--ä=ö"], "b"),
+        // Bytes are characters in flags.
+        ("COPY --ä=ö b", &["--Ã¤=Ã¶"], "b"),
+        ("COPY --from=à b", &["--from=Ã"], "b"),
+        ("COPY --from=\u{2803} b", &["--from=â"], "\u{fffd} b"),
+        ("COPY --a=x\u{85}b", &["--a=xÂ"], "b"),
     ] {
         let node = &nodes(text)[0];
         assert_eq!(
@@ -99,7 +107,7 @@ fn flags_come_first() {
 fn json_or_text() {
     let list = |text: &str| match &nodes(text)[0].arguments {
         Arguments::Json(list) => Some(list.clone()),
-        Arguments::Text(_) => None,
+        _ => None,
     };
     assert_eq!(list(r#"CMD ["a", "b c"]"#).unwrap(), ["a", "b c"]);
     assert_eq!(list("CMD []").unwrap(), [""; 0]);
@@ -134,6 +142,7 @@ fn heredocs_are_attached() {
         ("RUN a << b < c\nb", vec![heredoc("b", "", true, false)]),
         ("RUN [\"a\", \"<<E\"]", vec![]),
         ("ENV a=<<E", vec![]),
+        ("ONBUILD ONBUILD RUN <<E", vec![]),
         ("ONBUILD RUN <<E\na\nE", vec![heredoc("E", "a\n", true, false)]),
     ] {
         assert_eq!(nodes(text)[0].heredocs, expected, "{text:?}");

@@ -2,6 +2,8 @@
 //!
 //! Quotes and escapes are honoured while splitting and, but for flags, kept: expansion takes them off later.
 
+use std::borrow::Cow;
+
 use crate::error::Fault;
 
 /// A pair of ENV or LABEL.
@@ -27,24 +29,27 @@ pub(super) fn split_instruction(line: &str, escape: char) -> (String, Vec<String
 }
 
 /// The leading words that start with `--`, quotes and escapes taken off, up to a lone `--`; and what follows.
-fn split_flags(text: &str, escape: char) -> (Vec<String>, &str) {
+///
+/// BuildKit takes each byte of a flag for a character: `é` becomes `Ã©`, and `à`, which has the byte of a no-break
+/// space in it, ends the word. Flags are part of graphs and images, so they have to be read in the same way here.
+fn split_flags(text: &str, escape: char) -> (Vec<String>, Cow<'_, str>) {
     let mut flags = Vec::new();
-    let mut rest = text.trim_start();
-    while rest.starts_with("--") {
+    let mut rest = after_blanks(text.as_bytes());
+    while rest.starts_with(b"--") {
         let (word, after) = split_flag(rest, escape);
-        rest = after.trim_start();
+        rest = after_blanks(after);
         if word == "--" {
             break;
         }
         flags.push(word);
     }
-    (flags, rest)
+    (flags, String::from_utf8_lossy(rest))
 }
 
-fn split_flag(text: &str, escape: char) -> (String, &str) {
+fn split_flag(text: &[u8], escape: char) -> (String, &[u8]) {
     let mut word = String::new();
     let mut quote = None;
-    let mut chars = text.char_indices();
+    let mut chars = text.iter().map(|byte| char::from(*byte)).enumerate();
     while let Some((at, char)) = chars.next() {
         match (char, quote) {
             (char, None) if char.is_whitespace() => return (word, &text[at..]),
@@ -54,7 +59,20 @@ fn split_flag(text: &str, escape: char) -> (String, &str) {
             (char, _) => word.push(char),
         }
     }
-    (word, "")
+    (word, &[])
+}
+
+/// The kind of a HEALTHCHECK and its command. Here, too, bytes are characters.
+pub(crate) fn split_kind(text: &str) -> (String, String) {
+    let bytes = text.as_bytes();
+    let end = bytes.iter().position(|byte| char::from(*byte).is_whitespace()).unwrap_or(bytes.len());
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    (text(&bytes[..end]), text(after_blanks(&bytes[end..])))
+}
+
+fn after_blanks(text: &[u8]) -> &[u8] {
+    let start = text.iter().position(|byte| !char::from(*byte).is_whitespace());
+    &text[start.unwrap_or(text.len())..]
 }
 
 /// Splits at blanks.
