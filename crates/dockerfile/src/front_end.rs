@@ -52,8 +52,9 @@ impl Text<'_> {
             let is_run = node.keyword.eq_ignore_ascii_case("run");
             let exact = |heredoc: &Heredoc| (is_run || !heredoc.expand) && replaced(&heredoc.content);
             let affected = (is_run && replaced(&node.original)) || node.heredocs.iter().any(exact);
-            let bad = self.undecodable.iter().find(|line| node.lines.contains(line));
-            if let Some(line) = bad.filter(|_| affected) {
+            let after = self.undecodable.partition_point(|line| line < node.lines.start());
+            let bad = self.undecodable.get(after).filter(|line| affected && node.lines.contains(line));
+            if let Some(line) = bad {
                 return Err(Fault::syntax(format!("this {} is not UTF-8 text", node.keyword.to_uppercase()))
                     .hint(format!("save the file in UTF-8: line {line} is in another encoding"))
                     .at(&node.lines));

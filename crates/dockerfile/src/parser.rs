@@ -6,13 +6,13 @@
 
 pub(crate) mod directive;
 mod heredoc;
+mod list;
 mod shape;
 mod words;
 
 pub(crate) use heredoc::Heredoc;
+pub(crate) use list::json_list;
 pub(crate) use words::{KeyValue, blank_separated, key_values, quoted_words, split_kind};
-
-use std::borrow::Cow;
 
 use directive::Directives;
 use shape::Shape;
@@ -249,50 +249,6 @@ impl Node {
             _ => direct(self),
         }
     }
-}
-
-/// The list, if the text is a JSON list; text that merely starts like one is none. A list of anything but strings
-/// is an error.
-pub(crate) fn json_list(text: &str) -> Result<Option<Vec<String>>, Fault> {
-    if !text.starts_with('[') {
-        return Ok(None);
-    }
-    let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(&paired(text)) else { return Ok(None) };
-    let text_of = |value| match value {
-        serde_json::Value::String(text) => Ok(text),
-        _ => Err(Fault::syntax("a list in JSON form may hold only strings")
-            .hint("put each member into double quotes")),
-    };
-    values.into_iter().map(text_of).collect::<Result<_, _>>().map(Some)
-}
-
-/// The JSON with each escaped half of a surrogate pair that stands alone replaced, as Go replaces it.
-fn paired(text: &str) -> Cow<'_, str> {
-    let unit = |at: usize| {
-        let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
-        u16::from_str_radix(digits, 16).ok()
-    };
-    let mut fixed = String::new();
-    let (mut at, mut copied) = (0, 0);
-    while let Some(found) = text[at..].find('\\') {
-        at += found;
-        at += match (unit(at), unit(at + 6)) {
-            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => 12,
-            (Some(0xd800..0xe000), _) => {
-                fixed.push_str(&text[copied..at]);
-                fixed.push(char::REPLACEMENT_CHARACTER);
-                copied = at + 6;
-                6
-            }
-            // Whatever is escaped, its first character is no escape of its own.
-            _ => 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8),
-        };
-    }
-    if copied == 0 {
-        return Cow::Borrowed(text);
-    }
-    fixed.push_str(&text[copied..]);
-    Cow::Owned(fixed)
 }
 
 #[cfg(test)]

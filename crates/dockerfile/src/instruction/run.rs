@@ -63,10 +63,10 @@ pub(super) fn read(node: &Node) -> Result<Run, Fault> {
             return Err(fault.suggest(other, ["default", "none", "host"]));
         }
     };
-    let insecure = match flags.value("security").as_str() {
-        "" | "sandbox" => false,
-        "insecure" => true,
-        other => {
+    let insecure = match flags.values("security").next() {
+        None | Some("sandbox") => false,
+        Some("insecure") => true,
+        Some(other) => {
             let fault = Fault::syntax(format!("unsupported security mode `{other}`"));
             return Err(fault.suggest(other, ["sandbox", "insecure"]));
         }

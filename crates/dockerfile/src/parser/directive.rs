@@ -138,8 +138,10 @@ impl Scan {
         /// What may stand around a value. Any blank may stand before the name, but only these elsewhere.
         const BLANKS: [char; 5] = ['\t', '\n', '\u{c}', '\r', ' '];
         let (key, value) = line.strip_prefix(self.comment)?.trim_start().split_once('=')?;
-        let (key, value) = (key.trim_end_matches(BLANKS), value.trim_matches(BLANKS));
+        let (key, trimmed) = (key.trim_end_matches(BLANKS), value.trim_matches(BLANKS));
         let key = KNOWN.into_iter().find(|known| known.eq_ignore_ascii_case(key))?;
-        (!value.is_empty()).then_some((key, value))
+        // Of a value that is nothing but blanks, the last one is the value.
+        let last = value.char_indices().next_back().map(|(at, _)| &value[at..]);
+        Some((key, if trimmed.is_empty() { last? } else { trimmed }))
     }
 }

@@ -73,7 +73,9 @@ fn directives_stand_at_the_top() {
         assert_eq!(parse(text).unwrap().escape, escape, "{text:?}");
     }
     assert_eq!(directive::find("check", "//check=skip=all\nRUN a", directive::Format::Dockerfile), None);
-    for bad in ["# escape=\u{a0}`\nRUN a", "# escape=x\nRUN a", "# escape=`\n# escape=`\nRUN a"] {
+    for bad in
+        ["# escape= \nRUN a", "# escape=\u{a0}`\nRUN a", "# escape=x\nRUN a", "# escape=`\n# escape=`\nRUN a"]
+    {
         assert!(parse(bad).is_err(), "{bad:?}");
     }
 }
@@ -114,9 +116,13 @@ fn json_or_text() {
     for text in ["CMD ['a']", "CMD [\"a\"", "CMD a", "CMD [\"a\"] x", "WORKDIR [\"a\"]"] {
         assert_eq!(list(text), None, "{text}");
     }
-    for text in ["CMD [1]", "RUN [\"a\", [\"b\"]]", "COPY [null]"] {
+    assert_eq!(list("CMD [1e999]"), None);
+    for text in ["CMD [1]", "RUN [\"a\", [\"b\"]]", "COPY [null]", "CMD [true]", "CMD [{\"a\": -1}, -1, 1.5]"]
+    {
         assert!(parse(text).is_err(), "{text}");
     }
+    let deep = format!("CMD {}{}", "[".repeat(5000), "]".repeat(5000));
+    assert!(parse(&deep).is_err());
 }
 
 #[test]
