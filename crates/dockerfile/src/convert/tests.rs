@@ -131,6 +131,38 @@ fn platforms_of_stages() {
 }
 
 #[test]
+fn platforms_in_names() {
+    let options = Options { multi_platform: true, ..options() };
+    for (text, names) in [
+        ("FROM scratch\nRUN x\nWORKDIR /w", &["[1/2] RUN x", "[linux/arm64 2/2] WORKDIR /w"][..]),
+        (
+            "FROM --platform=linux/arm64/v8 a\nRUN x\nCOPY a /b",
+            &["[linux/arm64 2/3] RUN x", "[linux/arm64/v8 3/3] COPY a /b"],
+        ),
+        ("FROM a\nARG TARGETOS=b TARGETARCH=C\nRUN x", &["[linux/arm64->b/c 2/2] RUN x"]),
+    ] {
+        let converted = converted(text, &options).unwrap();
+        let found: Vec<&str> = converted.definition.vertices().iter().map(|vertex| vertex.name()).collect();
+        names.iter().for_each(|name| assert!(found.contains(name), "{text}: {found:?}"));
+    }
+}
+
+#[test]
+fn what_becomes_one_vertex_has_the_last_name_and_all_lines() {
+    let text = "FROM a AS s\nCOPY x /y\nFROM a AS t\nARG V=x\nCOPY $V /y\nFROM scratch\nCOPY --from=s / /s\nCOPY --from=t / /t";
+    let converted = converted(text, &options()).unwrap();
+    let vertices = converted.definition.vertices();
+    let copy = vertices.iter().find(|vertex| vertex.name().contains("x /y")).unwrap();
+    assert_eq!(copy.name(), "[t 2/2] COPY x /y");
+    let locations = &converted.definition.source.locations;
+    let lines = |location: &pb::Location| location.ranges[0].start.as_ref().unwrap().line;
+    let found: Vec<i32> = locations[&copy.digest.to_string()].locations.iter().map(lines).collect();
+    assert_eq!(found, [2, 5]);
+    let context = vertices.iter().find(|vertex| vertex.name().contains("load build context")).unwrap();
+    assert!(locations[&context.digest.to_string()].locations.is_empty());
+}
+
+#[test]
 fn only_images_that_are_needed_are_asked_for() {
     let text = "FROM dead AS x\nFROM --platform=linux/s390x one AS y\nFROM one\nCOPY --from=y /a /\nCOPY --from=two /b /\n";
     let Ok(Conversion::NeedsImages(requests)) = convert(text.as_bytes(), &options(), &Images::default())

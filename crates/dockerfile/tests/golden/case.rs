@@ -142,6 +142,7 @@ fn set_option(options: &mut Options, flag: &str, value: &str) {
             };
             options.contexts.insert(name, context);
         }
+        "--cgroup-parent" => value.clone_into(&mut options.run.cgroup_parent),
         "--allow" => {}
         other => panic!("what is {other}?"),
     }

@@ -1,7 +1,7 @@
 //! Conversions compared with BuildKit's own: graph, step names, capabilities, image config, refusals.
 //!
 //! A case is a folder: a Dockerfile, the arguments of the build (`args.json`), and BuildKit's graph (`llb.json`) and
-//! config (`config.json`), or its refusal (`error.txt`). What `busybox` resolved to is in `images.json`. Vertices that
+//! config (`config.json`), or its refusal (`error.txt`). What base images resolved to is in `images.json`. Vertices that
 //! depend on a local directory have digests of the session that made them, so those are compared by content; all others
 //! by digest too.
 
