@@ -108,7 +108,7 @@ impl<'a> Converter<'a> {
         let written = &self.stages.list[stage];
         set_command(&mut metadata, &written.source);
         let lines = written.lines.clone();
-        state.node = Some(self.add_image(&pinned, &wanted, metadata, Some(&lines)));
+        state.node = Some(self.add_base_image(&pinned, &wanted, metadata, &lines));
         state
     }
 
@@ -118,7 +118,8 @@ impl<'a> Converter<'a> {
         let (info, wanted) = self.known(stage, reference);
         let mut state = self.context_config_state(stage, info, &wanted);
         let metadata = metadata(&["source.image"], format!("[context {name}] {}", reference.familiar()));
-        state.node = Some(self.add_image(reference, &wanted, metadata, None));
+        let recipe = Recipe::Source { source: image_source(reference), platform: Some(wanted.to_pb()) };
+        state.node = Some(self.graph.add(recipe, metadata, None));
         state.base = Some((reference.pinned(info.digest), wanted.platform().clone()));
         state
     }
@@ -149,15 +150,15 @@ impl<'a> Converter<'a> {
         state
     }
 
-    fn add_image(
+    /// Adds the image of a FROM, which says how its tag was resolved.
+    fn add_base_image(
         &mut self,
         reference: &Reference,
         platform: &StagePlatform,
         mut metadata: pb::OpMetadata,
-        lines: Option<&Lines>,
+        lines: &Lines,
     ) -> NodeId {
-        let mut source =
-            pb::SourceOp { identifier: format!("docker-image://{reference}"), ..pb::SourceOp::default() };
+        let mut source = image_source(reference);
         let mode = match self.options.pull {
             ResolveMode::Default => None,
             ResolveMode::Pull => Some("pull"),
@@ -170,7 +171,7 @@ impl<'a> Converter<'a> {
             metadata.caps.insert("source.image.resolvemode".to_owned(), true);
         }
         let platform = Some(platform.to_pb());
-        self.graph.add(Recipe::Source { source, platform }, metadata, lines)
+        self.graph.add(Recipe::Source { source, platform }, metadata, Some(lines))
     }
 
     /// Adds a directory of the client's.
@@ -196,6 +197,10 @@ impl<'a> Converter<'a> {
         self.locals.push(Local { node, paths: Default::default() });
         self.locals.len() - 1
     }
+}
+
+fn image_source(reference: &Reference) -> pb::SourceOp {
+    pb::SourceOp { identifier: format!("docker-image://{reference}"), ..pb::SourceOp::default() }
 }
 
 /// The config that children inherit: without the image's layers, its time, and what BuildKit does not know either.

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gantry_dockerfile::{
-    CachePolicy, Conversion, Converted, Error, ImageInfo, Images, NamedContext, Options, Ulimit, convert,
+    CachePolicy, Conversion, Converted, Error, ImageInfo, Images, NamedContext, Options, ResolveMode, Ulimit,
+    convert,
 };
 use gantry_llb::{Definition, pattern, pb, protojson};
 use gantry_oci::{Digest, ImageConfig};
@@ -95,9 +96,16 @@ impl Case {
             arguments["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
         let mut words = words.into_iter();
         while let Some(flag) = words.next() {
-            if flag == "--no-cache" {
-                options.cache = CachePolicy::Ignore;
-                continue;
+            match flag {
+                "--no-cache" => {
+                    options.cache = CachePolicy::Ignore;
+                    continue;
+                }
+                "--pull" => {
+                    options.pull = ResolveMode::Pull;
+                    continue;
+                }
+                _ => {}
             }
             set_option(&mut options, flag, words.next().expect("the flag has a value"));
         }
