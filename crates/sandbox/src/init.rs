@@ -21,10 +21,11 @@ use rustix::thread::UnshareFlags;
 use crate::error::During;
 use crate::stage::Stage;
 use crate::stubs::{self, Kind};
-use crate::{Error, Network, Security, Spec, exec, identity, network, raw, resolve};
+use crate::{Error, Network, Security, Spec, detached, exec, identity, network, raw, resolve};
 
 use filesystems::Filesystems;
 use root::Root;
+use sources::Source;
 
 /// What files get created with: not writable by group and others, as in other container engines.
 const UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
@@ -36,12 +37,13 @@ pub(crate) fn run(spec: &Spec, lifeline: &PipeReader) -> Result<Infallible, Erro
     rustix::process::umask(Mode::empty());
     unshare_namespaces(spec)?;
     leave_keyring()?;
-    move_into_root(spec)?;
+    let unsealed = move_into_root(spec)?;
     configure(spec)?;
     raw::reset_signals().during("reset", "the signals")?;
     end_input()?;
     raw::close_on_exec_all().during("close", "inherited descriptors")?;
     enter(&spec.process.cwd)?;
+    unsealed.iter().try_for_each(detached::make_read_only)?;
     identity::assume(&spec.process.user, spec.security)?;
     // The kernel forgets the parent-death signal when the identity changes.
     die_with_supervisor(lifeline)?;
@@ -83,8 +85,9 @@ fn end_input() -> Result<(), Error> {
     rustix::stdio::dup2_stdin(reader).during("set", "the standard input")
 }
 
-/// Everything about mounts: when it returns, the sandbox's root is `/` and nothing of the host is in sight.
-fn move_into_root(spec: &Spec) -> Result<(), Error> {
+/// Everything about mounts: when it returns, the sandbox's root is `/` and nothing of the host is in sight. Gives the
+/// mounts that have to be made read-only when the working directory is there.
+fn move_into_root(spec: &Spec) -> Result<Vec<OwnedFd>, Error> {
     let filesystems = Filesystems::before_staging(spec);
     let mut stage = Stage::enter()?;
     let sources = sources::prepare(&mut stage, &spec.mounts, spec.security)?;
@@ -96,7 +99,9 @@ fn move_into_root(spec: &Spec) -> Result<(), Error> {
     if spec.security == Security::Sandbox {
         filesystems::mask(&root, &mut stage)?;
     }
-    root.pivot()
+    let mut unsealed: Vec<_> = sources.into_iter().filter_map(Source::unsealed).collect();
+    unsealed.extend(root.pivot()?);
+    Ok(unsealed)
 }
 
 fn configure(spec: &Spec) -> Result<(), Error> {

@@ -120,7 +120,7 @@ impl Filesystems {
         if instead(Standard::Dev).is_none_or(|source| source.origin != Origin::Bind) {
             self.devices.make(root, stage)?;
         }
-        sources.iter().try_for_each(Source::seal)
+        Ok(())
     }
 
     fn mount_standard(&self, standard: Standard, root: &Root) -> Result<(), Error> {

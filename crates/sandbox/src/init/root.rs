@@ -134,12 +134,10 @@ impl Root {
         resolve::open(self.tree.as_fd(), &place).map(Some)
     }
 
-    /// Makes this the root of the process's mount namespace, and detaches all that was there before.
-    pub(super) fn pivot(self) -> Result<(), Error> {
+    /// Makes this the root of the process's mount namespace, and detaches all that was there before. Gives the mount if
+    /// it has to be made read-only yet.
+    pub(super) fn pivot(self) -> Result<Option<OwnedFd>, Error> {
         const OBJECT: &str = "the new root";
-        if self.readonly {
-            detached::make_read_only(&self.tree)?;
-        }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let old = rustix::fs::open("/", flags, Mode::empty()).during("open", "/")?;
         rustix::process::fchdir(&self.tree).during("enter", OBJECT)?;
@@ -147,7 +145,8 @@ impl Root {
         // The old root is now mounted over the new one.
         rustix::process::fchdir(&old).during("enter", "the old root")?;
         rustix::mount::unmount(".", UnmountFlags::DETACH).during("detach", "the old root")?;
-        rustix::process::chdir("/").during("enter", OBJECT)
+        rustix::process::chdir("/").during("enter", OBJECT)?;
+        Ok(self.readonly.then_some(self.tree))
     }
 }
 

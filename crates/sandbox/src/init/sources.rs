@@ -31,8 +31,8 @@ pub(super) struct Source<'a> {
 pub(super) enum Origin {
     /// Files that are there already.
     Bind,
-    /// A new file system, which looks like what it covers. It becomes read-only when nothing is to be mounted on it
-    /// any more.
+    /// A new file system, which looks like what it covers. It becomes read-only when nothing is to be made in it any
+    /// more.
     Tmpfs {
         /// Whether it does.
         readonly: bool,
@@ -51,12 +51,9 @@ impl Source<'_> {
         covered.map_or(Ok(()), |mode| root.set_mode(self.dest, mode))
     }
 
-    /// Makes it read-only if it has to be and is not yet.
-    pub(super) fn seal(&self) -> Result<(), Error> {
-        match self.origin {
-            Origin::Tmpfs { readonly: true } => detached::make_read_only(&self.mount),
-            Origin::Tmpfs { readonly: false } | Origin::Bind => Ok(()),
-        }
+    /// The mount, if it has to be made read-only yet.
+    pub(super) fn unsealed(self) -> Option<OwnedFd> {
+        matches!(self.origin, Origin::Tmpfs { readonly: true }).then_some(self.mount)
     }
 }
 

@@ -169,6 +169,11 @@ fn root_a_missing_working_directory_is_made() {
     spec.mounts =
         vec![Mount { dest: "/real".into(), kind: MountKind::Tmpfs { size: None, readonly: false } }];
     assert_eq!(run(&spec).unwrap().stdout, "/real/deep/er\n755 0 0\n");
+    let covered = MountKind::Tmpfs { size: None, readonly: true };
+    spec.mounts = vec![Mount { dest: "/real".into(), kind: covered }];
+    spec.readonly_root = true;
+    spec.process.args[2].push_str("; touch /real/x || touch /x || echo ro");
+    assert_eq!(run(&spec).unwrap().stdout, "/real/deep/er\n755 0 0\nro\n");
 }
 
 #[test]
