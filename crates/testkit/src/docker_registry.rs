@@ -1,17 +1,11 @@
 //! Docker's own registry as a child process: the proof that what works with the fake works with the real one.
 //!
-//! It listens on a port that the kernel chooses and says which one in its log, so two tests never meet. It dies with
-//! the object, and with the test process: `setpriv` ties its life to that of the thread that started it, and that
-//! thread does nothing but wait.
-
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
+//! It listens on a port that the kernel chooses and says which one in its log, so two tests never meet.
 
 use gantry_oci::{Digest, Reference};
 
 use crate::ImageTarget;
+use crate::server_process::ServerProcess;
 
 mod http;
 
@@ -25,8 +19,7 @@ http: {addr: '127.0.0.1:0'}
 #[derive(Debug)]
 pub struct DockerRegistry {
     address: String,
-    stop: Option<Sender<()>>,
-    keeper: Option<JoinHandle<()>>,
+    _process: ServerProcess,
     _directory: tempfile::TempDir,
 }
 
@@ -38,11 +31,10 @@ impl DockerRegistry {
         let storage = directory.path().join("storage");
         std::fs::write(&config, CONFIG.replace("STORAGE", &storage.to_string_lossy()))
             .expect("the config is written");
-        let (stop, stopped) = channel();
-        let (listening, address) = channel();
-        let keeper = std::thread::spawn(move || keep(&config, &listening, &stopped));
-        let address = address.recv().ok().flatten().expect("docker-registry runs: install docker-registry");
-        Self { address, stop: Some(stop), keeper: Some(keeper), _directory: directory }
+        let command = ["docker-registry", "serve", &config.to_string_lossy()];
+        let (process, address) = ServerProcess::start(&command, listening_on)
+            .expect("docker-registry runs: install docker-registry");
+        Self { address, _process: process, _directory: directory }
     }
 
     /// A reference into this registry, from `repository[:tag][@digest]`.
@@ -51,35 +43,10 @@ impl DockerRegistry {
     }
 }
 
-/// Runs the registry until told to stop.
-fn keep(config: &std::path::Path, listening: &Sender<Option<String>>, stopped: &Receiver<()>) {
-    let child = Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", "docker-registry", "serve"])
-        .arg(config)
-        .env("OTEL_TRACES_EXPORTER", "none")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = child else { return };
-    let drain = announce(&mut child, listening.clone());
-    let _ = stopped.recv();
-    let _ = child.kill();
-    let _ = child.wait();
-    let _ = drain.join();
-}
-
-/// Reads the log for the address, and on, so that the registry never waits for a full pipe.
-fn announce(child: &mut Child, listening: Sender<Option<String>>) -> JoinHandle<()> {
-    let log = child.stderr.take().expect("the log is piped");
-    std::thread::spawn(move || {
-        for line in BufReader::new(log).lines().map_while(Result::ok) {
-            if let Some((_, rest)) = line.split_once("listening on ") {
-                let address = rest.split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':')).next();
-                let _ = listening.send(address.map(str::to_owned));
-            }
-        }
-        let _ = listening.send(None);
-    })
+/// The address in the line of the log that has it.
+fn listening_on(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once("listening on ")?;
+    rest.split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':')).next().map(str::to_owned)
 }
 
 impl ImageTarget for DockerRegistry {
@@ -113,14 +80,5 @@ impl ImageTarget for DockerRegistry {
         );
         assert_eq!(end.status, 201, "storing manifest {digest}: {}", end.text());
         digest
-    }
-}
-
-impl Drop for DockerRegistry {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(keeper) = self.keeper.take() {
-            let _ = keeper.join();
-        }
     }
 }

@@ -4,6 +4,7 @@
 //! [`DockerRegistry`] is the real thing, for the proof that the fake is honest. [`ImageBuilder`] makes small images
 //! from lists of files, [`BaseImages`] finds the large ones, and both load into either registry.
 //! [`TlsFront`] puts TLS with a good or a bad certificate in front of a registry, [`ForwardProxy`] is a proxy on the way there.
+//! [`GitServer`], [`SshServer`] and [`WebServer`] are where the contexts and sources of builds are.
 //! [`GantryCommand`] runs the program with nothing of the developer's own environment.
 //! A helper panics with a sentence when a test's surroundings are not what it needs: nothing is skipped silently.
 
@@ -19,6 +20,8 @@ mod image_builder;
 mod image_target;
 mod layout_directory;
 mod program;
+mod server_process;
+mod ssh_server;
 mod tls_front;
 mod web_server;
 
@@ -33,5 +36,6 @@ pub use image_builder::{BuiltImage, Entry, ImageBuilder};
 pub use image_target::ImageTarget;
 pub use layout_directory::LayoutDirectory;
 pub use program::{dynamic_program, program};
+pub use ssh_server::{SshAgent, SshServer};
 pub use tls_front::{Certificate, TestCa, TlsFront};
 pub use web_server::{Page, WebRequest, WebServer};
