@@ -5,6 +5,7 @@
 //! came from outside keep the fields we do not know, so that reading and writing them loses nothing.
 
 mod blob;
+mod checksum;
 mod config;
 mod descriptor;
 mod digest;
@@ -15,6 +16,7 @@ mod platform;
 mod reference;
 
 pub use blob::{BlobSink, BlobSource, BytesSource, WrongCopy};
+pub use checksum::{Checksum, ChecksumError, ChecksumHasher};
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
 pub use descriptor::Descriptor;
 pub use digest::{Digest, DigestError, Hasher};
