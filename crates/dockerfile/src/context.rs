@@ -2,14 +2,12 @@
 
 use gantry_llb::{Builder, Definition, Edge, pb};
 
-use crate::convert::remote::Remote;
+use crate::convert::remote::{Remote, Shared};
 use crate::error::Fault;
 use crate::graph::NONE;
 
 /// What a file is called that is fetched as a context; BuildKit's name.
 const FILE: &str = "context";
-/// Such a repository may be named without its scheme, as a context only.
-const IMPLICIT_HTTPS: &str = "github.com/";
 
 /// A context that is fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,19 +46,7 @@ impl RemoteContext {
 
     /// The remote context that a text names; none if it is a path.
     pub fn parse(text: &str, options: GitOptions) -> Result<Option<Self>, ContextError> {
-        if text.starts_with("./") || text.starts_with("../") {
-            return Ok(None);
-        }
-        let explicit = match text.starts_with(IMPLICIT_HTTPS) {
-            true => format!("https://{text}"),
-            false => text.to_owned(),
-        };
-        let remote = match text.starts_with(IMPLICIT_HTTPS) {
-            // Also without `.git` at its end.
-            true => Remote::repository(&explicit).map(Some),
-            false => Remote::parse(&explicit),
-        };
-        match remote.map_err(refused)? {
+        match Remote::parse_context(text).map_err(refused)? {
             None => Ok(None),
             Some(remote) => Self::of(remote, text, options).map(Some).map_err(refused),
         }
@@ -70,12 +56,11 @@ impl RemoteContext {
         let shown = without_password(text);
         match remote {
             Remote::Git(git) => {
-                let git = if options.commit_times { git.with_commit_times() } else { git };
-                let (source, caps, _) = git.context_operation(options.keep_git_dir)?;
+                let (source, caps, _) = git.context_operation(options.keep_git_dir, options.commit_times);
                 Ok(Self { shown, source, caps, form: Form::Repository })
             }
             Remote::Http(address) => {
-                let (mut source, caps, _) = Remote::Http(address).operation(None, "")?;
+                let (mut source, caps, _) = Remote::Http(address).operation(&mut Shared::default())?;
                 source.attrs.insert("http.filename".to_owned(), FILE.to_owned());
                 Ok(Self { shown, source, caps, form: Form::File })
             }
@@ -86,6 +71,11 @@ impl RemoteContext {
     #[must_use]
     pub fn unpacked(self) -> Self {
         Self { form: Form::Archive, ..self }
+    }
+
+    /// The agent that it takes to reach it.
+    pub fn agent(&self) -> Option<&str> {
+        self.source.attrs.get("git.mountsshsock").map(String::as_str)
     }
 
     /// Whether it is a repository, and not a file.
@@ -212,6 +202,9 @@ mod tests {
                 "https://h.test/a.git?branch=x&subdir=d",
                 Some("git://h.test/a.git#refs/heads/x:d https://h.test/a.git"),
             ),
+            ("HTTPS://u@H.test/a%20b.git#b%2Fc", Some("git://H.test/a b.git#b/c https://u@H.test/a%20b.git")),
+            ("ftp://h.test/a.git", None),
+            ("HTTPS://h.test/a", None),
             (".", None),
             ("./git@h:x", None),
             ("a/b@c:d", None),
@@ -232,5 +225,9 @@ mod tests {
         assert_eq!(context.source.attrs["git.keepgitdir"], "true");
         assert_eq!(context.source.attrs["git.mtime"], "commit");
         assert!(!context.name().contains("secret"), "{}", context.name());
+        assert_eq!(context.agent(), None);
+        let context = RemoteContext::parse("git@h.test:a?mtime=checkout", options).unwrap().unwrap();
+        assert_eq!(context.source.attrs["git.mtime"], "checkout", "what the address says comes first");
+        assert_eq!(context.agent(), Some("default"));
     }
 }

@@ -124,6 +124,17 @@ pub enum NamedContext {
     Scratch,
 }
 
+impl NamedContext {
+    /// What a directory is called in the graph that is the context of this name: the names of the build context and of the
+    /// Dockerfile's directory are taken.
+    pub fn local_name(name: &str) -> String {
+        match name {
+            "context" | "dockerfile" => format!("_{name}"),
+            name => name.to_owned(),
+        }
+    }
+}
+
 /// What every RUN is given besides what the Dockerfile says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunOptions {

@@ -182,7 +182,8 @@ impl Stages {
         if let Some(name) = &from.name {
             written::check_name(name).map_err(|fault| fault.at(lines))?;
         }
-        let replacement = from.name.as_deref().and_then(|name| named_context(name, wanted, options));
+        let name = from.name.as_deref().filter(|name| !is_reserved(name));
+        let replacement = name.and_then(|name| named_context(name, wanted, options));
         let base = self.base(&expanded.base, wanted, options, lines);
         self.explain_misnamed(&from.base, &expanded, lines);
         let is_step = |instruction: &&Instruction| {
@@ -220,11 +221,11 @@ impl Stages {
         if let Some(stage) = self.by_name.get(name) {
             return Base::Stage(*stage);
         }
-        if let Some((name, context)) = named_context(name, platform, options) {
-            return Base::Context(name, context);
-        }
         if name == SCRATCH {
             return Base::Scratch;
+        }
+        if let Some((name, context)) = named_context(name, platform, options) {
+            return Base::Context(name, context);
         }
         match name.parse::<Reference>() {
             Ok(reference) => Base::Image(reference),
@@ -270,9 +271,14 @@ impl Stages {
     }
 }
 
+/// Whether a stage of this name stays what it is, whatever contexts there are. An image or a `--from` of the name does not.
+fn is_reserved(name: &str) -> bool {
+    RESERVED.iter().any(|own| own.eq_ignore_ascii_case(name))
+}
+
 /// The context that replaces a stage or image of this name, and what it is called: one may be for a platform only.
 fn named_context(name: &str, platform: &Platform, options: &Options) -> Option<(String, NamedContext)> {
-    if options.contexts.is_empty() || RESERVED.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+    if options.contexts.is_empty() {
         return None;
     }
     let familiar = name.parse::<Reference>().ok()?.familiar();

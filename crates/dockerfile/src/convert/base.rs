@@ -38,7 +38,7 @@ impl<'a> Converter<'a> {
             }
             NamedContext::Local { shared_key, exclude } => {
                 let step = format!("[context {name}] load from client");
-                let id = self.add_local(name, shared_key, exclude, &step);
+                let id = self.add_local(&NamedContext::local_name(name), shared_key, exclude, &step);
                 (node, local) = (Some(self.locals[id].node), Some(id));
             }
             NamedContext::Remote(remote) => node = Some(self.add_remote(remote, remote.named(name))),

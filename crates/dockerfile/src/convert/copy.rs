@@ -3,7 +3,7 @@
 use gantry_llb::pattern::{Matcher, clean, has_wildcard};
 use gantry_llb::pb;
 
-use super::remote::Remote;
+use super::remote::{Remote, Shared};
 use super::state::State;
 use super::{BUILD_CONTEXT, Converter, Place, metadata, owner};
 use crate::error::Fault;
@@ -42,6 +42,7 @@ impl Converter<'_> {
         let name = self.instruction_name(state, place);
         self.spend(expanded.sources.len().saturating_mul(size_of(&template)))?;
         let mut actions = Vec::new();
+        let mut shared = Shared { keep_git_dir: copy.keep_git_dir, checksum: expanded.checksum.clone() };
         for source in &expanded.sources {
             let remote = Remote::parse(source)?;
             // BuildKit takes a repository that is no web address for a path of the context, too.
@@ -59,7 +60,7 @@ impl Converter<'_> {
                         Fault::semantics(format!("source can't be a {what} for COPY")).hint("use ADD")
                     );
                 }
-                Some(remote) => self.remote_action(&template, &remote, copy, &expanded.checksum, &name)?,
+                Some(remote) => self.remote_action(&template, &remote, &mut shared, copy, &name)?,
             });
         }
         for (file, body) in inline {
@@ -160,11 +161,11 @@ impl Converter<'_> {
         &mut self,
         template: &pb::FileActionCopy,
         remote: &Remote,
+        shared: &mut Shared,
         copy: &Copy,
-        checksum: &str,
         name: &str,
     ) -> Result<Action, Fault> {
-        let (source, caps, path) = remote.operation(copy.keep_git_dir, checksum)?;
+        let (source, caps, path) = remote.operation(shared)?;
         let mut metadata = metadata(&caps, name.to_owned());
         if matches!(remote, Remote::Http(_)) {
             super::set_command(&mut metadata, "");

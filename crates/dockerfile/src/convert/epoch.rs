@@ -5,7 +5,7 @@
 
 use gantry_llb::Definition;
 
-use super::remote::Remote;
+use super::remote::{Remote, Shared};
 use crate::context::{RemoteContext, source_definition};
 use crate::environment::Environment;
 use crate::error::{Error, Fault};
@@ -139,6 +139,7 @@ fn added_source(copy: &Copy, environment: &Environment, lexer: &Lexer) -> Result
     let remote = Remote::parse(&source)?.ok_or_else(|| {
         Fault::semantics(format!("{NAME} stage source must be a single HTTP(S) or Git ADD"))
     })?;
-    let (source, caps, _) = remote.operation(copy.keep_git_dir, &checksum)?;
+    let mut shared = Shared { keep_git_dir: copy.keep_git_dir, checksum };
+    let (source, caps, _) = remote.operation(&mut shared)?;
     Ok(source_definition(&source, &caps, STEP.to_owned()))
 }
