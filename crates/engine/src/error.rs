@@ -18,6 +18,17 @@ pub struct EngineError {
     pub fault: Arc<Fault>,
 }
 
+/// What kind of fault kept a repository from being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GitCause {
+    /// Credentials are missing, wrong or not sufficient.
+    Denied,
+    /// The server showed another SSH host key than the one that it is known by.
+    UnknownHost,
+    /// Something else.
+    Other,
+}
+
 /// What happened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -95,6 +106,8 @@ pub enum Fault {
         reason: String,
         /// What git said.
         tail: String,
+        /// What kind of fault it is, as far as that can be told.
+        cause: GitCause,
     },
     /// A repository has no such branch, tag or commit, or no such directory.
     #[error("`{remote}` has no {kind} `{name}`")]

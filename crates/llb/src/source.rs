@@ -73,6 +73,9 @@ pub enum SourceError {
     /// A commit that is none.
     #[error("invalid checksum `{0}` of a git repository: it is not a commit in hexadecimal digits")]
     GitChecksum(String),
+    /// A commit is to be fetched by its id, which is not said.
+    #[error("`fetch-by-commit` of a git repository needs a whole commit id, as its ref or as its checksum")]
+    GitCommit,
 }
 
 impl Source {

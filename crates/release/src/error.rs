@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 
 use gantry_dockerfile as dockerfile;
-use gantry_engine::{EngineError, Fault, FetchErrorKind};
+use gantry_engine::{EngineError, Fault, FetchErrorKind, GitCause};
 use gantry_oci::{ImageError, ImageErrorKind};
 use gantry_registry::RegistryError;
 use gantry_store::StoreError;
@@ -171,6 +171,7 @@ impl From<EngineError> for Error {
             | Fault::MissingAgent(_)
             | Fault::NotEntitled(_) => Class::Usage,
             Fault::NotInRepository { .. } => Class::NotFound,
+            Fault::Git { cause: GitCause::Denied | GitCause::UnknownHost, .. } => Class::Denied,
             Fault::Fetch(error) => match error.kind {
                 FetchErrorKind::NotFound => Class::NotFound,
                 FetchErrorKind::Denied => Class::Denied,
@@ -215,14 +216,13 @@ impl From<EngineError> for Error {
             Fault::NotEntitled(entitlement) => {
                 plain.hints.push(format!("if you trust this step with that, say `--allow {entitlement}`"));
             }
-            Fault::Git { tail, action, .. } => {
+            Fault::Git { tail, action, remote, cause, .. } => {
                 // One line is the reason itself.
                 plain.tail = Some(tail.trim_end().to_owned()).filter(|tail| tail.lines().count() > 1);
-                if *action == "look up a ref in" {
-                    plain.hints.push(
-                        "check the address, and that the repository can be reached from here".to_owned(),
-                    );
-                }
+                plain.hints.extend(hint_for_repository(action, remote, *cause).map(str::to_owned));
+            }
+            Fault::NotInRepository { kind: "branch, tag or commit", name, .. } if is_short_commit(name) => {
+                plain.hints.push("a commit has to be named by its whole id".to_owned());
             }
             Fault::OtherContent { .. } => {
                 plain.hints.push(
@@ -237,6 +237,31 @@ impl From<EngineError> for Error {
         }
         plain
     }
+}
+
+/// What to do about a repository that cannot be read.
+fn hint_for_repository(action: &str, remote: &str, cause: GitCause) -> Option<&'static str> {
+    match cause {
+        GitCause::UnknownHost => Some(
+            "if the server has a new key, and you know it from a second source, put that into `~/.ssh/known_hosts`",
+        ),
+        GitCause::Denied if remote.starts_with("http") => Some(
+            "give a token with `--secret id=GIT_AUTH_TOKEN,env=NAME`, or one for this host alone with \
+             `id=GIT_AUTH_TOKEN.HOST`",
+        ),
+        GitCause::Denied => {
+            Some("give a key that the server knows with `--ssh default` or `--ssh default=KEY`")
+        }
+        GitCause::Other if action == "look up a ref in" => {
+            Some("check the address, and that the repository can be reached from here")
+        }
+        GitCause::Other => None,
+    }
+}
+
+/// Whether it could be the beginning of a commit's id.
+fn is_short_commit(name: &str) -> bool {
+    (4..40).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// What to do about a program that could not be started.

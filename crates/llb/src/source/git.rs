@@ -62,14 +62,21 @@ impl GitSource {
         {
             return Err(SourceError::GitChecksum(checksum.clone()));
         }
+        let checksum = checksum.map(|checksum| checksum.to_ascii_lowercase());
+        let fetch_by_commit = is("git.fetchbycommit");
+        if fetch_by_commit
+            && ![Some(reference), checksum.as_deref()].into_iter().flatten().any(Self::is_commit)
+        {
+            return Err(SourceError::GitCommit);
+        }
         Ok(Self {
             remote: text("git.fullurl").unwrap_or_else(|| format!("https://{place}")),
             reference: reference.to_owned(),
             subdir: clean(subdir),
-            checksum: checksum.map(|checksum| checksum.to_ascii_lowercase()),
+            checksum,
             keep_git_dir: is("git.keepgitdir"),
             skip_submodules: is("git.skipsubmodules"),
-            fetch_by_commit: is("git.fetchbycommit"),
+            fetch_by_commit,
             times: match op.attrs.get("git.mtime").map(String::as_str) {
                 Some("commit") => FileTimes::Commit,
                 _ => FileTimes::Checkout,
@@ -81,10 +88,11 @@ impl GitSource {
         })
     }
 
-    /// The address without the password that may be in it.
+    /// The address without the password that may be in it, in BuildKit's form: it stands in `.git/config`, too.
     pub fn shown(&self) -> String {
+        let mask = |user: &str| if user.contains(':') { "xxxxx:xxxxx@" } else { "xxxxx@" };
         match self.credentials() {
-            Some(user) => self.remote.replacen(&format!("{user}@"), "xxxxx@", 1),
+            Some(user) => self.remote.replacen(&format!("{user}@"), mask(user), 1),
             None => self.remote.clone(),
         }
     }
@@ -181,8 +189,20 @@ mod tests {
     }
 
     #[test]
+    fn a_commit_that_is_fetched_by_its_id_has_one() {
+        let (id, by_commit) = ("a".repeat(40), ("git.fetchbycommit", "true"));
+        for attrs in [vec![by_commit], vec![by_commit, ("git.checksum", "abc")]] {
+            assert!(matches!(parse("git://h/p#main", &attrs), Err(SourceError::GitCommit)), "{attrs:?}");
+        }
+        assert!(parse("git://h/p#main", &[by_commit, ("git.checksum", &id)]).is_ok());
+        assert!(parse(&format!("git://h/p#{id}"), &[by_commit]).is_ok());
+    }
+
+    #[test]
     fn passwords_are_not_shown() {
         let git = parse("git://h/p", &[("git.fullurl", "https://me:secret@h/p.git")]).unwrap();
+        assert_eq!(git.shown(), "https://xxxxx:xxxxx@h/p.git");
+        let git = parse("git://h/p", &[("git.fullurl", "https://token@h/p.git")]).unwrap();
         assert_eq!(git.shown(), "https://xxxxx@h/p.git");
         let git = parse("git://h/p", &[("git.fullurl", "ssh://git@h/p.git")]).unwrap();
         assert_eq!(git.shown(), "ssh://git@h/p.git");

@@ -1,6 +1,6 @@
 //! A file from a web server: `http://…` and `https://…` with attributes `http.*`.
 
-use gantry_oci::Digest;
+use gantry_oci::Checksum;
 
 use super::{SourceError, wrong};
 use crate::pb;
@@ -21,7 +21,7 @@ pub struct HttpSource {
     /// `http.filename`: what the file is called; without it, the server or the address says so.
     pub filename: Option<String>,
     /// `http.checksum`: what the file must be.
-    pub checksum: Option<Digest>,
+    pub checksum: Option<Checksum>,
     /// `http.perm`.
     pub mode: u32,
     /// `http.uid` and `http.gid`.
@@ -37,7 +37,10 @@ impl HttpSource {
         let text = |name: &str| op.attrs.get(name).filter(|value| !value.is_empty()).cloned();
         let checksum = match text("http.checksum") {
             None => None,
-            Some(text) => Some(text.parse().map_err(|_| wrong(op, "http.checksum", "a SHA-256 digest"))?),
+            Some(text) => Some(
+                text.parse()
+                    .map_err(|_| wrong(op, "http.checksum", "a checksum by SHA-256, SHA-384 or SHA-512"))?,
+            ),
         };
         let header = |(name, value): (&String, &String)| {
             let name = name.strip_prefix(HEADER_PREFIX)?.to_ascii_lowercase();
@@ -57,6 +60,17 @@ impl HttpSource {
         })
     }
 
+    /// The address without the user and password that may be in it, in BuildKit's form.
+    pub fn shown(&self) -> String {
+        let Some((scheme, rest)) = self.url.split_once("://") else { return self.url.clone() };
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        match authority.rsplit_once('@') {
+            Some((user, host)) if user.contains(':') => format!("{scheme}://xxxxx:xxxxx@{host}{path}"),
+            Some((_, host)) => format!("{scheme}://xxxxx@{host}{path}"),
+            None => self.url.clone(),
+        }
+    }
+
     /// What the file is called, given what the server calls it.
     pub fn name(&self, from_server: Option<&str>) -> String {
         let given = self.filename.as_deref().or(from_server).filter(|name| !name.ends_with('/'));
@@ -69,9 +83,9 @@ impl HttpSource {
 
 /// The last part of a path, as a name in a directory.
 fn safe_name(path: &str) -> String {
-    match path.rsplit(['/', '\\']).next().unwrap_or_default() {
+    match path.trim().trim_end_matches('/').rsplit('/').next().unwrap_or_default() {
         "" | "." | ".." => UNNAMED.to_owned(),
-        name if name.contains('\0') => UNNAMED.to_owned(),
+        name if name.contains(char::is_control) => UNNAMED.to_owned(),
         name => name.to_owned(),
     }
 }
@@ -106,10 +120,23 @@ mod tests {
             ("https://h/a/b.txt", "", Some("../../etc/passwd"), "passwd"),
             ("https://h/a/b.txt", "..", None, "download"),
             ("https://h", "", None, "download"),
-            ("https://h/a/", "", None, "download"),
+            ("https://h/a/", "", None, "a"),
+            ("https://h/a", " in\\side/ ", None, "in\\side"),
+            ("https://h/a", "a\nb", None, "download"),
         ] {
             let source = parse(url, &[("http.filename", filename)]).unwrap();
             assert_eq!(source.name(server), expected, "{url} {filename} {server:?}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (url, shown) in [
+            ("https://u:p@h/a@b", "https://xxxxx:xxxxx@h/a@b"),
+            ("https://token@h?x", "https://xxxxx@h?x"),
+            ("https://h/a@b", "https://h/a@b"),
+        ] {
+            assert_eq!(parse(url, &[]).unwrap().shown(), shown);
         }
     }
 

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use gantry_llb::GitSource;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
-use super::Resolved;
 use super::command::{Git, GitFailure};
-use crate::error::{At, Fault};
+use super::reference::Resolved;
+use crate::error::{At, Fault, GitCause};
 
 const GIT_DIRECTORY: &str = ".git";
+/// What is in every repository, and empty without the machine's templates. Programs expect to be able to write there.
+const ALWAYS_THERE: [&str; 2] = ["hooks", "info"];
 
 /// A repository here, and the files of one of its commits.
 pub(super) struct WorkTree<'a> {
@@ -32,6 +34,10 @@ impl WorkTree<'_> {
         // Without the machine's templates, which may hold hooks.
         let init = ["init", "--quiet", "--template=", &format!("--object-format={format}")];
         self.run(&init).await.map_err(failed)?;
+        for name in ALWAYS_THERE {
+            let path = self.directory.join(name);
+            fs::create_dir_all(&path).at("create", &path)?;
+        }
         self.run(&["remote", "add", "origin", &source.remote]).await.map_err(failed)?;
         Ok(())
     }
@@ -69,6 +75,7 @@ impl WorkTree<'_> {
             remote: self.shown.to_owned(),
             reason: format!("`{}` is not a number", time.trim()),
             tail: String::new(),
+            cause: GitCause::Other,
         })
     }
 

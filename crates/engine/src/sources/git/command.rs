@@ -15,12 +15,23 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
 use crate::engine::Job;
-use crate::error::Fault;
+use crate::error::{Fault, GitCause};
 
 /// More than any answer that is read.
 const MAX_ANSWER: u64 = 16 << 20;
 /// As much of what it says as explains a failure.
 const MAX_TAIL: usize = 4 << 10;
+
+/// What git and ssh say where somebody is not let in, or nobody was there to ask who they are.
+const NOT_ALLOWED: [&str; 5] = [
+    "terminal prompts disabled",
+    "Authentication failed",
+    "Permission denied (",
+    "returned error: 401",
+    "returned error: 403",
+];
+/// What ssh says where a host has not the key that it should have.
+const UNKNOWN_HOST: [&str; 1] = ["Host key verification failed"];
 
 /// What no repository and no user can change. Background work would outlive the build; a transfer that stands still for
 /// five minutes is dead.
@@ -229,9 +240,20 @@ pub(super) enum GitFailure {
 impl GitFailure {
     /// The fault, given what was tried on what.
     pub(super) fn during(self, action: &'static str, remote: &str) -> Fault {
+        let cause = self.cause();
         match self {
-            Self::Failed { reason, tail } => Fault::Git { action, remote: remote.to_owned(), reason, tail },
+            Self::Failed { reason, tail } => {
+                Fault::Git { action, remote: remote.to_owned(), reason, tail, cause }
+            }
             Self::Cancelled => Fault::Cancelled,
+        }
+    }
+
+    fn cause(&self) -> GitCause {
+        match () {
+            () if self.says(&UNKNOWN_HOST) => GitCause::UnknownHost,
+            () if self.says(&NOT_ALLOWED) => GitCause::Denied,
+            () => GitCause::Other,
         }
     }
 
