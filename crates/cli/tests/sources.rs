@@ -6,38 +6,17 @@ use std::io::Write;
 use std::process::Stdio;
 
 use gantry_oci::Digest;
-use gantry_testkit::{FlatImage, FlatKind, GitServer, Output, Page, WebServer};
+use gantry_testkit::{GitServer, Page, WebServer};
 
+#[path = "support/building.rs"]
+mod building;
 #[path = "support/world.rs"]
 mod world;
 
+use building::{build, built, result, text};
 use world::World;
 
 const MODIFIED: &str = "Fri, 14 Jul 2017 02:40:00 GMT";
-
-/// Runs `gantry build ARGUMENTS` to an archive.
-fn build(world: &World, arguments: &[&str]) -> Output {
-    let mut all = vec!["build".to_owned(), "--output=type=oci,dest=image.tar".to_owned()];
-    all.extend(arguments.iter().map(|argument| world.expand(argument)));
-    world.gantry.run(all)
-}
-
-fn result(world: &World) -> FlatImage {
-    FlatImage::read(&world.gantry.directory().join("image.tar")).into_values().next().unwrap()
-}
-
-fn built(world: &World, arguments: &[&str]) -> FlatImage {
-    let _ = build(world, arguments).success();
-    result(world)
-}
-
-fn text(image: &FlatImage, path: &str) -> String {
-    let file = image.after(image.layers()).get(path).unwrap_or_else(|| panic!("there is no {path}"));
-    match &file.kind {
-        FlatKind::Regular { text: Some(text), .. } => text.clone(),
-        other => panic!("{path} is {other:?}"),
-    }
-}
 
 /// A tar with one file, owned by 5:6.
 fn archive(name: &str, content: &str) -> Vec<u8> {
@@ -99,6 +78,50 @@ fn root_a_checksum_pins_a_file_and_spares_the_server() {
     let refused = build(&world, &["."]).code(5);
     assert!(refused.stderr.contains(&checksum), "{}", refused.stderr);
     assert!(refused.stderr.contains("2 | ADD --checksum"), "the line is shown: {}", refused.stderr);
+}
+
+#[test]
+fn root_files_of_the_web_are_asked_for_with_the_secrets_of_their_host() {
+    let web = WebServer::start();
+    web.put("/f", Page::new("content"));
+    let world = World::new(&format!("FROM scratch\nADD {} /\n", web.url("/f")));
+    world.gantry.write("token", "token\n");
+    world.gantry.write("header", "Basic 1234");
+    let (token, header) = ("HTTP_AUTH_TOKEN_127.0.0.1", "HTTP_AUTH_HEADER_127.0.0.1");
+    let (token, header) =
+        (format!("--secret=id={token},src=token"), format!("--secret=id={header},src=header"));
+    for (arguments, expected) in [
+        (vec!["."], None),
+        (vec![token.as_str(), "."], Some("Bearer token")),
+        (vec![header.as_str(), "."], Some("Basic 1234")),
+        (vec![header.as_str(), token.as_str(), "."], Some("Bearer token")),
+    ] {
+        let _ = built(&world, &arguments);
+        let seen = web.take_seen();
+        assert_eq!(seen[0].headers.get("authorization").map(String::as_str), expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn root_checksums_by_other_algorithms_and_times_that_change() {
+    let web = WebServer::start();
+    web.put("/f", Page::new("abc").header("Last-Modified", MODIFIED));
+    let sha512 = "sha512:ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+                  2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
+    let add = |what: &str| format!("FROM scratch\nADD {what} {} /\n", web.url("/f"));
+    let world = World::new(&add(&format!("--checksum={sha512}")));
+    assert_eq!(text(&built(&world, &["."]), "f"), "abc");
+    assert_eq!(top_times(&world), [1_500_000_000]);
+    world.dockerfile(&add(&format!("--checksum={}", sha512.replace("9f", "9e"))));
+    let refused = build(&world, &["."]).code(5);
+    assert!(refused.stderr.contains(sha512), "{}", refused.stderr);
+    // The same content at another time is another file for who copies it anew.
+    world.dockerfile(&add("--chmod=600"));
+    let _ = built(&world, &["."]);
+    web.put("/f", Page::new("abc").header("Last-Modified", "Fri, 14 Jul 2017 02:40:01 GMT"));
+    world.dockerfile(&add("--chmod=640"));
+    let _ = built(&world, &["."]);
+    assert_eq!(top_times(&world), [1_500_000_001]);
 }
 
 #[test]

@@ -1,6 +1,13 @@
 //! Files of web servers, for ADD and contexts, and what the user gave on standard input, served as if it were one.
+//!
+//! A transfer that breaks off goes on where it was, if the server can do that and says that the file is still the same.
+
+mod answer;
+mod proxies;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -11,17 +18,19 @@ use gantry_engine::{FetchError, FetchErrorKind, FetchPort, FetchRequest, Fetched
 use gantry_oci::BoxFuture;
 use gantry_registry::machine_tls;
 use reqwest::header::{
-    AUTHORIZATION, CONTENT_DISPOSITION, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, LAST_MODIFIED,
+    ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, RANGE,
 };
 use reqwest::{Client, Response, StatusCode, Url, redirect};
+
+use answer::{file_name, resumable, starts_at, version};
 
 /// As other clients of the web have it.
 const MAX_REDIRECTS: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A server that sends nothing for so long sends nothing any more.
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
-/// Tries, as long as nothing of the file has arrived.
+/// Tries in a row that bring nothing of the file.
 const MAX_TRIES: u32 = 4;
 /// Before the second try; doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
@@ -30,13 +39,26 @@ const USER_AGENT: &str = concat!("gantry/", env!("CARGO_PKG_VERSION"));
 const UPLOADS: &str = "http://buildkit-session/";
 
 /// A web client. Makes its connections when the first file is wanted.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Downloads {
     client: OnceLock<Client>,
     uploads: Mutex<BTreeMap<String, PathBuf>>,
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl fmt::Debug for Downloads {
+    /// Without the environment: secrets stand there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Downloads").field("uploads", &self.uploads).finish_non_exhaustive()
+    }
 }
 
 impl Downloads {
+    /// A client that uses the proxies that these variables name.
+    pub(crate) fn new(environment: Vec<(OsString, OsString)>) -> Self {
+        Self { environment, ..Self::default() }
+    }
+
     /// Serves a file of this machine under the address that is returned.
     pub(crate) fn offer(&self, name: &str, path: PathBuf) -> String {
         let url = format!("{UPLOADS}{name}");
@@ -52,10 +74,13 @@ impl Downloads {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let failed =
-            |error: &dyn std::fmt::Display| unavailable(format!("cannot set up the web client: {error}"));
+        let failed = |error: &dyn fmt::Display| unavailable(format!("cannot set up the web client: {error}"));
         let tls = machine_tls().map_err(|error| failed(&error))?;
-        let client = Client::builder()
+        let mut builder = Client::builder().no_proxy();
+        for proxy in proxies::from_variables(&self.environment).map_err(|error| failed(&error))? {
+            builder = builder.proxy(proxy);
+        }
+        let client = builder
             .tls_backend_preconfigured(tls)
             .user_agent(USER_AGENT)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -88,34 +113,86 @@ impl FetchPort for Downloads {
             if let Some(path) = self.upload(&request.url) {
                 return copy(path, sink);
             }
-            let shown = shown(&request.url);
-            let mut response = self.ask(request, &shown).await?;
-            if response.status() == StatusCode::NOT_MODIFIED {
-                return Ok(Fetched::Unchanged);
-            }
-            let version = version(response.headers());
-            let name = file_name(response.headers());
-            loop {
-                let part = response.chunk().await.map_err(|error| broken(&shown, &error))?;
-                let Some(part) = part else { return Ok(Fetched::File { version, name }) };
-                sink.write_all(&part)
-                    .map_err(|error| unavailable(format!("cannot write what `{shown}` sends: {error}")))?;
-            }
+            let transfer = Transfer { request, shown: shown(&request.url), client: self.client()? };
+            transfer.run(sink).await
         })
     }
 }
 
-impl Downloads {
+/// One file on its way.
+struct Transfer<'a> {
+    request: &'a FetchRequest,
+    /// The address, for messages.
+    shown: String,
+    client: &'a Client,
+}
+
+impl Transfer<'_> {
+    async fn run(&self, sink: &mut (dyn Write + Send)) -> Result<Fetched, FetchError> {
+        let mut response = self.ask(headers(self.request)?).await?;
+        if response.status() == StatusCode::NOT_MODIFIED {
+            return Ok(Fetched::Unchanged);
+        }
+        let (version, name) = (version(response.headers()), file_name(response.headers()));
+        let validator = resumable(response.headers());
+        let mut arrived = 0;
+        let mut tries = 1;
+        loop {
+            let before = arrived;
+            let Err(error) = self.receive(&mut response, sink, &mut arrived).await? else {
+                return Ok(Fetched::File { version, name });
+            };
+            tries = if arrived > before { 1 } else { tries + 1 };
+            let Some(validator) = validator.as_ref().filter(|_| tries <= MAX_TRIES) else {
+                return Err(error);
+            };
+            response = self.ask(self.rest(validator, arrived)?).await?;
+            if response.status() != StatusCode::PARTIAL_CONTENT || !starts_at(response.headers(), arrived) {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Passes on what comes. The inner error is one after which it may go on.
+    async fn receive(
+        &self,
+        response: &mut Response,
+        sink: &mut (dyn Write + Send),
+        arrived: &mut u64,
+    ) -> Result<Result<(), FetchError>, FetchError> {
+        loop {
+            match response.chunk().await {
+                Ok(None) => return Ok(Ok(())),
+                Ok(Some(part)) => {
+                    sink.write_all(&part).map_err(|error| {
+                        unavailable(format!("cannot write what `{}` sends: {error}", self.shown))
+                    })?;
+                    *arrived += part.len() as u64;
+                }
+                Err(error) => return Ok(Err(broken(&self.shown, &error))),
+            }
+        }
+    }
+
+    /// The headers that ask for all that has not arrived, of the file with this validator.
+    fn rest(&self, validator: &HeaderValue, arrived: u64) -> Result<HeaderMap, FetchError> {
+        let mut headers = headers(&FetchRequest { known: None, ..self.request.clone() })?;
+        let range = HeaderValue::from_str(&format!("bytes={arrived}-")).expect("a number is plain text");
+        headers.insert(RANGE, range);
+        headers.insert(IF_RANGE, validator.clone());
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        Ok(headers)
+    }
+
     /// Asks until there is an answer that means something.
-    async fn ask(&self, request: &FetchRequest, shown: &str) -> Result<Response, FetchError> {
-        let client = self.client()?;
-        let url = Url::parse(&request.url)
+    async fn ask(&self, headers: HeaderMap) -> Result<Response, FetchError> {
+        let shown = &self.shown;
+        let url = Url::parse(&self.request.url)
             .map_err(|error| unavailable(format!("`{shown}` is not an address: {error}")))?;
-        let headers = headers(request)?;
         let mut pause = FIRST_PAUSE;
         let mut attempt = 1;
         loop {
-            let answer = client.get(url.clone()).headers(headers.clone()).send().await;
+            let answer = self.client.get(url.clone()).headers(headers.clone()).send().await;
             let fault = match answer {
                 Ok(response) if response.status().is_success() => return Ok(response),
                 Ok(response) if response.status() == StatusCode::NOT_MODIFIED => return Ok(response),
@@ -171,25 +248,6 @@ fn headers(request: &FetchRequest) -> Result<HeaderMap, FetchError> {
     Ok(headers)
 }
 
-fn version(headers: &HeaderMap) -> Version {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    Version {
-        etag: text(ETAG).map(str::to_owned),
-        modified: text(LAST_MODIFIED).and_then(|text| httpdate::parse_http_date(text).ok()),
-    }
-}
-
-/// The plain `filename` of `Content-Disposition` (RFC 6266).
-fn file_name(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(CONTENT_DISPOSITION)?.to_str().ok()?;
-    let field = text.split(';').map(str::trim).find_map(|field| {
-        let (name, value) = field.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("filename").then_some(value.trim())
-    })?;
-    let name = field.strip_prefix('"').and_then(|field| field.strip_suffix('"')).unwrap_or(field);
-    Some(name.replace("\\\"", "\"")).filter(|name| !name.is_empty())
-}
-
 fn unavailable(message: String) -> FetchError {
     FetchError { kind: FetchErrorKind::Unavailable, message }
 }
@@ -232,26 +290,4 @@ fn shown(url: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_shown_without_secrets() {
-        assert_eq!(shown("https://u:pw@h.test/a?sig=secret"), "https://xxxxx@h.test/a?…");
-        assert_eq!(shown("https://h.test/a"), "https://h.test/a");
-        assert_eq!(shown("nonsense"), "nonsense");
-    }
-
-    #[test]
-    fn names_of_dispositions() {
-        for (text, expected) in [
-            ("attachment; filename=\"a b.txt\"", Some("a b.txt")),
-            ("attachment; FileName = x", Some("x")),
-            ("attachment", None),
-            ("attachment; filename=", None),
-        ] {
-            let headers = HeaderMap::from_iter([(CONTENT_DISPOSITION, HeaderValue::from_str(text).unwrap())]);
-            assert_eq!(file_name(&headers).as_deref(), expected, "{text}");
-        }
-    }
-}
+mod tests;

@@ -52,7 +52,7 @@ impl Gantry {
         let environment = settings.registries.environment.clone();
         let registries = Registries::new(settings.registries);
         let registry = registries.client.clone();
-        let downloads = Arc::new(Downloads::default());
+        let downloads = Arc::new(Downloads::new(environment.clone()));
         let network = Network { fetch: Arc::clone(&downloads) as _, git_environment: environment.clone() };
         let engine = Engine::new(store, Arc::new(registry.clone()), Sandbox::default()).with_network(network);
         Ok(Self { engine, registry, registries, downloads, environment, terms: settings.terms })

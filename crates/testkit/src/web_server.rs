@@ -1,6 +1,7 @@
 //! A web server on a loopback port, which serves what a test put there and remembers what it was asked.
 //!
-//! It answers conditional requests as RFC 9110 says, and nothing else that a real one can do.
+//! It answers conditional requests and those for the rest of a page as RFC 9110 says, and nothing else that a real one
+//! can do.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -18,6 +19,8 @@ pub struct Page {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+    /// Whoever asks for all of it gets no more than so many bytes, and then the end of the connection.
+    pub breaks_after: Option<usize>,
 }
 
 impl Page {
@@ -143,18 +146,28 @@ impl Shared {
             true => has("if-none-match", "etag"),
             false => has("if-modified-since", "last-modified"),
         };
-        let status = if unchanged { 304 } else { page.status.unwrap_or(200) };
-        let body = if unchanged { &[][..] } else { &page.body };
+        let offset = headers.get("range").filter(|_| has("if-range", "etag"));
+        let offset = offset.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+        let (status, body) = match (unchanged, offset) {
+            (true, _) => (304, &[][..]),
+            (false, Some(offset)) => (206, &page.body[offset..]),
+            (false, None) => (page.status.unwrap_or(200), &page.body[..]),
+        };
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(WebRequest { path, headers, status });
         let mut head = format!("HTTP/1.1 {status} -\r\nConnection: close\r\n");
         if !unchanged {
             head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        if let Some(offset) = offset {
+            let size = page.body.len();
+            head.push_str(&format!("Content-Range: bytes {offset}-{}/{size}\r\n", size.saturating_sub(1)));
         }
         for (name, value) in &page.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         let mut stream = reader.into_inner();
         stream.write_all(format!("{head}\r\n").as_bytes())?;
-        stream.write_all(body)
+        let end = page.breaks_after.filter(|_| status == 200).unwrap_or(body.len());
+        stream.write_all(&body[..end])
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use gantry_llb::key::KeyWriter;
 use gantry_llb::{HttpSource, Outcome, Vertex};
-use gantry_oci::{Digest, Hasher};
+use gantry_oci::{Checksum, ChecksumHasher, Digest, Hasher};
 use serde::{Deserialize, Serialize};
 
 use super::Arrived;
@@ -20,7 +20,13 @@ use crate::error::{At, Fault};
 use crate::fetch::{FetchRequest, Fetched, Version};
 use crate::new_layer::NewLayer;
 use crate::output::Output;
+use crate::secrets::Secret;
 use crate::solver::Solver;
+
+/// With a host's name behind it, the secret that is its servers' header `Authorization`; BuildKit's name.
+const HEADER_SECRET: &str = "HTTP_AUTH_HEADER_";
+/// The same for a token.
+const TOKEN_SECRET: &str = "HTTP_AUTH_TOKEN_";
 
 /// What is remembered of an address: what the server said of the file, and which file it was.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,12 +50,12 @@ impl Solver {
             return Ok(arrived);
         }
         // Of a pinned file that is not here, nothing is known that could spare the download.
-        let known = match source.checksum {
+        let known = match &source.checksum {
             None => self.remembered(&address)?,
             Some(_) => None,
         };
         let request = self.request(source, known.as_ref().map(|(remembered, _)| remembered))?;
-        let mut download = Download::start(self)?;
+        let mut download = Download::start(self, source.checksum.as_ref())?;
         let fetch = async { Ok(self.network()?.fetch.fetch(&request, &mut download).await?) };
         match self.job.unless_cancelled(fetch).await? {
             Fetched::Unchanged => {
@@ -69,8 +75,8 @@ impl Solver {
 
     /// A file whose content is known beforehand, and here.
     fn pinned(&self, source: &HttpSource) -> Result<Option<Arrived>, Fault> {
-        let Some(checksum) = source.checksum else { return Ok(None) };
-        let identity = file_key(source, &source.name(None), &checksum);
+        let Some(checksum) = &source.checksum else { return Ok(None) };
+        let identity = file_key(source, &source.name(None), &checksum.to_string(), None);
         let tree = self.recorded_tree(&identity)?;
         Ok(tree.map(|tree| Arrived { tree, identity, time: None, outcome: Outcome::Cached }))
     }
@@ -85,8 +91,8 @@ impl Solver {
 
     fn request(&self, source: &HttpSource, known: Option<&Remembered>) -> Result<FetchRequest, Fault> {
         let authorization = match &source.authorization {
-            Some(id) => self.job.secrets.get(id)?,
-            None => None,
+            Some(id) => self.job.secrets.wanted(id, false)?,
+            None => self.authorization_for(host_name(&source.url))?,
         };
         let known = known.map(|known| Version {
             etag: known.etag.clone(),
@@ -100,6 +106,14 @@ impl Solver {
         })
     }
 
+    /// What the client's secrets say for a host: a token rather than a whole header.
+    fn authorization_for(&self, host: &str) -> Result<Option<Secret>, Fault> {
+        if let Some(token) = self.job.secrets.get(&format!("{TOKEN_SECRET}{host}"))? {
+            return Ok(Some(Secret::new([b"Bearer ", token.reveal()].concat())));
+        }
+        self.job.secrets.get(&format!("{HEADER_SECRET}{host}"))
+    }
+
     /// Makes the downloaded file a layer, and remembers what the server said of it.
     fn keep(
         &self,
@@ -108,16 +122,25 @@ impl Solver {
         download: Download,
         (version, name): (Version, Option<String>),
     ) -> Result<Arrived, Fault> {
-        let (layer, digest) = download.finish()?;
-        if let Some(expected) = source.checksum.filter(|expected| *expected != digest) {
+        let (layer, digest, checked) = download.finish();
+        if let (Some(expected), Some(found)) = (&source.checksum, &checked)
+            && expected != found
+        {
             return Err(Fault::OtherContent {
-                origin: source.url.clone(),
-                found: digest.to_string(),
+                origin: source.shown(),
+                found: found.to_string(),
                 expected: expected.to_string(),
             });
         }
         let name = source.name(name.as_deref());
-        let identity = file_key(source, &name, &digest);
+        let modified = version
+            .modified
+            .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
+            .map(|time| time.as_secs());
+        let identity = match &checked {
+            Some(checksum) => file_key(source, &name, &checksum.to_string(), None),
+            None => file_key(source, &name, &digest.to_string(), modified),
+        };
         let tree = match self.recorded_tree(&identity)? {
             // It is an old acquaintance, and what was made of it can be used again.
             Some(tree) => tree,
@@ -128,14 +151,21 @@ impl Solver {
                 tree
             }
         };
-        let modified = version
-            .modified
-            .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
-            .map(|time| time.as_secs());
         let remembered = Remembered { etag: version.etag, modified, file: identity.to_string() };
         let text = serde_json::to_string(&remembered).expect("a record is plain data");
         self.engine.store.put_result(&[*address], &text)?;
         Ok(Arrived { tree, identity, time: modified.map(seconds), outcome: Outcome::Done })
+    }
+}
+
+/// The host of an address, without a port.
+fn host_name(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    match host.strip_prefix('[') {
+        Some(literal) => literal.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
     }
 }
 
@@ -145,16 +175,16 @@ fn seconds(seconds: u64) -> i64 {
 
 /// What the server is asked for. Under this the answer is remembered.
 fn address_key(source: &HttpSource) -> Digest {
-    let mut key = KeyWriter::new("gantry http address 1");
-    key.part(&source.url).part(source.filename.as_deref().unwrap_or_default());
+    let mut key = KeyWriter::new("gantry http address 2");
+    key.part(source.shown()).part(source.filename.as_deref().unwrap_or_default());
     look(&mut key, source);
     key.finish()
 }
 
-/// What the file is.
-fn file_key(source: &HttpSource, name: &str, content: &Digest) -> Digest {
-    let mut key = KeyWriter::new("gantry http file 1");
-    key.part(name).part(content.as_bytes());
+/// What the file is. Its time, which a copy keeps, is part of it, unless it was asked for by its content.
+fn file_key(source: &HttpSource, name: &str, content: &str, modified: Option<u64>) -> Digest {
+    let mut key = KeyWriter::new("gantry http file 2");
+    key.part(name).part(content).number(modified.is_some().into()).number(modified.unwrap_or_default());
     look(&mut key, source);
     key.finish()
 }
@@ -174,28 +204,33 @@ struct Download {
     layer: NewLayer,
     file: File,
     hasher: Hasher,
+    /// By the algorithm of the checksum that the file has to have.
+    checker: Option<ChecksumHasher>,
 }
 
 /// What a file is called while it has no name yet. It is alone in its layer.
 const UNFINISHED: &str = "download";
 
 impl Download {
-    fn start(solver: &Solver) -> Result<Self, Fault> {
+    fn start(solver: &Solver, checksum: Option<&Checksum>) -> Result<Self, Fault> {
         let layer = NewLayer::start(&solver.engine.store, &LayerChain::default())?;
         let path = layer.upper().join(UNFINISHED);
         let file = File::create_new(&path).at("create", &path)?;
-        Ok(Self { layer, file, hasher: Hasher::new() })
+        Ok(Self { layer, file, hasher: Hasher::new(), checker: checksum.map(Checksum::hasher) })
     }
 
-    fn finish(self) -> Result<(NewLayer, Digest), Fault> {
-        Ok((self.layer, self.hasher.finish()))
+    fn finish(self) -> (NewLayer, Digest, Option<Checksum>) {
+        (self.layer, self.hasher.finish(), self.checker.map(ChecksumHasher::finish))
     }
 }
 
 impl Write for Download {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
+        match &mut self.checker {
+            Some(checker) => checker.update(&bytes[..written]),
+            None => self.hasher.update(&bytes[..written]),
+        }
         Ok(written)
     }
 
@@ -222,4 +257,21 @@ fn place(
 fn set_times(path: &Path, time: SystemTime) -> Result<(), Fault> {
     let times = FileTimes::new().set_accessed(time).set_modified(time);
     File::open(path).and_then(|file| file.set_times(times)).at("set the time of", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_without_what_stands_around_them() {
+        for (url, host) in [
+            ("https://h.test/a", "h.test"),
+            ("http://u:p@h.test:80?x=@y", "h.test"),
+            ("https://[::1]:8443/a", "::1"),
+            ("https://h.test", "h.test"),
+        ] {
+            assert_eq!(host_name(url), host);
+        }
+    }
 }
