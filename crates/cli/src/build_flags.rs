@@ -36,7 +36,7 @@ pub(crate) fn steps(args: &Build) -> Result<StepOptions, Error> {
     let variable = |name: &str| env::var_os(name);
     let secrets = args.secret.iter().map(|text| secret::parse(text, variable));
     let mut agents = BTreeMap::new();
-    for text in &args.ssh {
+    for text in args.ssh.iter().filter(|text| !text.is_empty()) {
         let (id, paths) = ssh::parse(text, variable)?;
         if agents.insert(id.clone(), paths).is_some() {
             return Err(usage(format!("--ssh gives `{id}` twice")));

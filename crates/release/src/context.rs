@@ -10,7 +10,7 @@ mod remote;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use gantry_dockerfile::{Lines, NamedContext, RemoteContext};
+use gantry_dockerfile::{GitOptions, Lines, NamedContext, RemoteContext};
 use gantry_engine::Solver;
 use gantry_oci::Reference;
 
@@ -45,6 +45,12 @@ pub enum NamedSource {
     Scratch,
     /// An image in an OCI layout.
     Layout(LayoutPlace),
+}
+
+/// Whether a text is the address of a repository or of a file of the web, and not a path. One that is wrong is an address,
+/// too.
+pub fn is_address(text: &str) -> bool {
+    !matches!(RemoteContext::parse(text, GitOptions::default()), Ok(None))
 }
 
 /// What a build starts from.

@@ -34,7 +34,7 @@ mod whole_file;
 pub use annotation::{Annotation, AnnotationLevel};
 pub use build::build;
 pub use call::{Answer, Question, call};
-pub use context::{ContextSource, NamedSource};
+pub use context::{ContextSource, NamedSource, is_address};
 pub use copy::{Attached, CopyReport, CopyRequest, CopyState, PlatformForm, Platforms, Trust, copy};
 pub use error::{Class, Error, Excerpt};
 pub use events::{Event, Events};

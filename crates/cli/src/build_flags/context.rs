@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use gantry_oci::Reference;
-use gantry_release::{ContextSource, Error, NamedSource, Place, PlaceError};
+use gantry_release::{ContextSource, Error, NamedSource, Place, PlaceError, is_address};
 
-use super::fields;
 use crate::failure::usage;
 
 const SCRATCH: &str = "scratch";
@@ -15,7 +14,7 @@ const SCRATCH: &str = "scratch";
 pub(crate) fn main(text: &str) -> ContextSource {
     match text {
         "-" => ContextSource::Stdin,
-        text if is_address(text) && !Path::new(text).exists() => ContextSource::Remote(text.to_owned()),
+        text if is_address(text) && !Path::new(text).is_dir() => ContextSource::Remote(text.to_owned()),
         text => ContextSource::Directory(PathBuf::from(text)),
     }
 }
@@ -23,11 +22,9 @@ pub(crate) fn main(text: &str) -> ContextSource {
 /// All further contexts by their normalised names.
 pub(crate) fn named(texts: &[String]) -> Result<BTreeMap<String, NamedSource>, Error> {
     let mut contexts = BTreeMap::new();
-    for text in texts {
-        for field in fields("--build-context", text)? {
-            let (name, source) = parse(&field)?;
-            contexts.insert(name, source);
-        }
+    for text in texts.iter().filter(|text| !text.is_empty()) {
+        let (name, source) = parse(text)?;
+        contexts.insert(name, source);
     }
     Ok(contexts)
 }
@@ -60,16 +57,10 @@ fn read_source(text: &str, source: &str) -> Result<NamedSource, Error> {
     if source.starts_with("target:") {
         return Err(wrong("one build has no other targets to take something from".to_owned()));
     }
-    Ok(match is_address(source) && !Path::new(source).exists() {
+    Ok(match is_address(source) && !Path::new(source).is_dir() {
         true => NamedSource::Remote(source.to_owned()),
         false => NamedSource::Directory(PathBuf::from(source)),
     })
-}
-
-/// Whether it looks like the address of a repository or of a file on the web.
-fn is_address(text: &str) -> bool {
-    ["http://", "https://", "git://", "ssh://", "github.com/"].iter().any(|prefix| text.starts_with(prefix))
-        || (text.contains('@') && text.contains(':') && !text.starts_with(['.', '/']))
 }
 
 #[cfg(test)]
@@ -114,8 +105,9 @@ mod tests {
         ] {
             assert_eq!(parse(&text).unwrap(), (name.to_owned(), source), "{text}");
         }
-        let several = named(&["a=.,b=..".to_owned(), "a=/".to_owned()]).unwrap();
+        let several = named(&["a=.,b=..".to_owned(), String::new(), "a=/".to_owned()]).unwrap();
         assert_eq!(several["a"], NamedSource::Directory("/".into()), "the last one counts");
+        assert_eq!(several.len(), 1, "a comma is part of a path");
         for text in
             ["a", "=x", "a=", "UPPER=.", "a=target:b", "a=oci-layout://x@md5:1", "a=docker-image://UP"]
         {

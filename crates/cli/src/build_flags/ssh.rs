@@ -7,6 +7,8 @@ use gantry_release::Error;
 
 use crate::failure::usage;
 
+/// The agent that is meant where none is named.
+const DEFAULT: &str = "default";
 /// Where the user's own agent is.
 const AGENT: &str = "SSH_AUTH_SOCK";
 
@@ -16,9 +18,7 @@ pub(super) fn parse(
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<(String, Vec<PathBuf>), Error> {
     let (id, paths) = text.split_once('=').unwrap_or((text, ""));
-    if id.is_empty() {
-        return Err(usage(format!("--ssh `{text}` has no id")));
-    }
+    let id = if id.is_empty() { DEFAULT } else { id };
     if !paths.is_empty() {
         return Ok((id.to_owned(), paths.split(',').map(PathBuf::from).collect()));
     }
@@ -46,7 +46,7 @@ mod tests {
         assert_eq!(paths("default"), "default:/run/agent");
         assert_eq!(paths("x="), "x:/run/agent");
         assert_eq!(paths("x=/a,/b"), "x:/a+/b");
-        assert!(parse("=x", agent).is_err());
+        assert_eq!(paths("=/a"), "default:/a");
         assert!(parse("default", |_| None).unwrap_err().to_string().contains("SSH_AUTH_SOCK"));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use gantry_dockerfile::{GitOptions, NamedContext, RemoteContext};
@@ -25,6 +25,8 @@ use crate::request::{BuildRequest, Dockerfile};
 const CONTEXT: &str = "context";
 /// The name under which standard input is offered.
 const STDIN: &str = "stdin";
+/// Where the user's own agent is.
+const AGENT: &str = "SSH_AUTH_SOCK";
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 
@@ -54,13 +56,12 @@ pub(crate) struct Client {
 impl Client {
     /// Looks at everything that the request names, and starts the agents that it needs. Blocks.
     pub(crate) fn prepare(gantry: &Gantry, request: &BuildRequest) -> Result<Self, Error> {
-        let steps = &request.steps;
         let mut client = Self {
             main: Main::Text(Vec::new()),
             contexts: BTreeMap::new(),
             directories: BTreeMap::new(),
             layouts: BTreeMap::new(),
-            agents: Agents::start(gantry.store(), &steps.ssh, &gantry.environment)?,
+            agents: Agents::default(),
             temporary: Vec::new(),
         };
         client.main = match &request.context {
@@ -71,6 +72,8 @@ impl Client {
             ContextSource::Remote(address) => Main::Remote(remote(address, git_options(request))?),
             ContextSource::Stdin => client.read_stdin(gantry, request)?,
         };
+        let wanted = wanted_agents(gantry, request, &client.main);
+        client.agents = Agents::start(gantry.store(), &wanted, &gantry.environment)?;
         if !client.directories.contains_key(CONTEXT) {
             let nothing = gantry.store().temp_dir()?;
             client.directories.insert(CONTEXT.to_owned(), nothing.path().to_owned());
@@ -126,6 +129,11 @@ impl Client {
             let address = gantry.downloads.offer(STDIN, path);
             return Ok(Main::Remote(remote(&address, GitOptions::default())?));
         }
+        if request.dockerfile != Dockerfile::InContext {
+            let message = "standard input is a Dockerfile, and --file names another one";
+            return Err(Error::new(Class::Usage, message)
+                .hint("leave out --file, or give the files of the context as an archive"));
+        }
         let mut bytes = Vec::new();
         io::Seek::rewind(&mut file).map_err(failed)?;
         file.take(MAX_DOCKERFILE + 1).read_to_end(&mut bytes).map_err(failed)?;
@@ -140,10 +148,11 @@ impl Client {
         };
         Ok(match source {
             NamedSource::Directory(directory) => {
-                let directory = local::real(directory).map_err(of_context)?;
-                let exclude = local::ignore_patterns(&directory, None).map_err(of_context)?;
-                self.directories.insert(name.to_owned(), directory);
-                NamedContext::Local { shared_key: format!("context:{name}-"), exclude }
+                let real = local::real(directory).map_err(of_context)?;
+                let exclude = local::ignore_patterns(&real, None).map_err(of_context)?;
+                self.directories.insert(NamedContext::local_name(name), real);
+                let shared_key = format!("context:{name}-{}", last_part(directory));
+                NamedContext::Local { shared_key, exclude }
             }
             NamedSource::Remote(address) => {
                 NamedContext::Remote(remote(address, GitOptions::default()).map_err(of_context)?)
@@ -160,6 +169,32 @@ impl Client {
             }
         })
     }
+}
+
+/// The agents that the user names. A context that is reached over SSH is reached with the user's own, if none is named.
+fn wanted_agents(gantry: &Gantry, request: &BuildRequest, main: &Main) -> BTreeMap<String, Vec<PathBuf>> {
+    let mut wanted = request.steps.ssh.clone();
+    if wanted.is_empty()
+        && let Main::Remote(context) = main
+        && let Some(id) = context.agent()
+        && let Some((_, socket)) = gantry.environment.iter().find(|(name, _)| name == AGENT)
+    {
+        wanted.insert(id.to_owned(), vec![PathBuf::from(socket)]);
+    }
+    wanted
+}
+
+/// A directory's own name.
+fn last_part(directory: &Path) -> String {
+    let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+    let normal = absolute.components().fold(PathBuf::new(), |mut path, part| {
+        match part {
+            Component::ParentDir => drop(path.pop()),
+            part => path.push(part),
+        }
+        path
+    });
+    normal.file_name().map_or_else(|| "/".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 fn remote(address: &str, options: GitOptions) -> Result<RemoteContext, Error> {
@@ -182,5 +217,17 @@ fn git_options(request: &BuildRequest) -> GitOptions {
             _ => None,
         },
         commit_times: argument(EPOCH).is_some_and(|value| !value.is_empty()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_directories() {
+        for (path, name) in [("/a/b", "b"), ("/a/b/", "b"), ("/a/b/..", "a"), ("/", "/"), ("/a/./", "a")] {
+            assert_eq!(last_part(Path::new(path)), name, "{path}");
+        }
     }
 }

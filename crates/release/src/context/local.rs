@@ -28,7 +28,11 @@ pub(super) struct LocalInput {
 pub(super) fn read(context: &Path, dockerfile: &Dockerfile) -> Result<LocalInput, Error> {
     let (path, text) = match dockerfile {
         Dockerfile::Text(text) => (None, text.clone()),
-        Dockerfile::File(path) => (Some(path.clone()), read_text(path)?),
+        Dockerfile::File(path) => {
+            let path = as_it_is_spelled(path);
+            let text = read_text(&path)?;
+            (Some(path), text)
+        }
         Dockerfile::InContext => {
             let path = find(context)?;
             let text = read_text(&path)?;
@@ -64,6 +68,22 @@ fn find(context: &Path) -> Result<PathBuf, Error> {
         Error::new(Class::NotFound, format!("there is no `Dockerfile` in `{}`", context.display()))
             .hint("name it with --file if it is somewhere else")
     })
+}
+
+/// Reads a Dockerfile of this machine for a context that is not, with its name.
+pub(super) fn read_apart(path: &Path) -> Result<(String, Vec<u8>), Error> {
+    let path = as_it_is_spelled(path);
+    Ok((path.display().to_string(), read_text(&path)?))
+}
+
+/// `dockerfile`, where that is all there is of a `Dockerfile`.
+fn as_it_is_spelled(path: &Path) -> PathBuf {
+    let [upper, lower] = NAMES;
+    let other = path.with_file_name(lower);
+    match path.file_name().is_some_and(|name| name == upper) && !path.exists() && other.exists() {
+        true => other,
+        false => path.to_owned(),
+    }
 }
 
 fn read_text(path: &Path) -> Result<Vec<u8>, Error> {
@@ -123,6 +143,8 @@ mod tests {
             (input.text.as_slice(), input.exclude),
             (&b"FROM scratch AS o\n"[..], vec!["b".to_owned()])
         );
+        let input = read(context, &Dockerfile::File(context.join("Dockerfile"))).unwrap();
+        assert_eq!(input.name, "dockerfile", "however it is spelled");
         let missing = read(context, &Dockerfile::File(context.join("none")));
         assert_eq!(missing.unwrap_err().class, Class::NotFound);
     }
