@@ -34,6 +34,7 @@ use crate::lint::{Linter, Rule, Warning};
 use crate::options::{Conversion, Converted, Images, Options};
 use crate::stages::{Command, Origin, Reach, Stage, StageId, Stages};
 use crate::suggest;
+pub use epoch::EPOCHS;
 use epoch::Epoch;
 use history::Histories;
 use state::State;

@@ -34,7 +34,7 @@ mod unicode;
 
 pub use check::{CheckReport, check};
 pub use context::{ContextError, GitOptions, RemoteContext};
-pub use convert::{convert, warnings};
+pub use convert::{EPOCHS, convert, warnings};
 pub use describe::{Request, Requests, describe};
 pub use error::{Error, ErrorKind, Lines};
 pub use lint::{Rule, Warning};

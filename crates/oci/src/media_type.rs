@@ -22,6 +22,8 @@ pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json"
 const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 /// Docker layer, uncompressed.
 const DOCKER_LAYER_TAR: &str = "application/vnd.docker.image.rootfs.diff.tar";
+/// Docker layer, zstd.
+const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
 
 /// What the types of all layers begin with.
 const OCI_LAYERS: &str = "application/vnd.oci.image.layer.";
@@ -62,6 +64,17 @@ pub fn oci_layer(media_type: &str) -> &str {
     match media_type {
         DOCKER_LAYER_GZIP => LAYER_GZIP,
         DOCKER_LAYER_TAR => LAYER_TAR,
+        DOCKER_LAYER_ZSTD => LAYER_ZSTD,
+        other => other,
+    }
+}
+
+/// The Docker type for an OCI layer type; every other type is returned as it is.
+pub fn docker_layer(media_type: &str) -> &str {
+    match media_type {
+        LAYER_GZIP => DOCKER_LAYER_GZIP,
+        LAYER_TAR => DOCKER_LAYER_TAR,
+        LAYER_ZSTD => DOCKER_LAYER_ZSTD,
         other => other,
     }
 }
@@ -69,6 +82,16 @@ pub fn oci_layer(media_type: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn types_of_both_worlds() {
+        for (oci, docker) in
+            [(LAYER_TAR, DOCKER_LAYER_TAR), (LAYER_GZIP, DOCKER_LAYER_GZIP), (LAYER_ZSTD, DOCKER_LAYER_ZSTD)]
+        {
+            assert_eq!((oci_layer(docker), docker_layer(oci)), (oci, docker));
+        }
+        assert_eq!(docker_layer("text/plain"), "text/plain");
+    }
 
     #[test]
     fn layers_and_foreign_layers() {

@@ -3,6 +3,8 @@
 //! Besides seconds since 1970 it can name the build context, a named context, or a stage that is nothing but one ADD from
 //! the network. What has no time (a directory of the client's) gives none, as if the variable were not set.
 
+use std::ops::RangeInclusive;
+
 use gantry_llb::Definition;
 
 use super::remote::{Remote, Shared};
@@ -13,6 +15,9 @@ use crate::instruction::{ArgDefinition, Copy, CopyKind, Kind};
 use crate::lex::Lexer;
 use crate::options::{Images, NamedContext, Options, TimeRequest};
 use crate::stages::{Base, Stage, Stages};
+
+/// The years 0 to 9999, in seconds since 1970: what configs can say.
+pub const EPOCHS: RangeInclusive<i64> = -62_167_219_200..=253_402_300_799;
 
 const NAME: &str = "SOURCE_DATE_EPOCH";
 /// What stands for the build context.
@@ -45,6 +50,11 @@ pub(super) fn read(stages: &mut Stages, options: &mut Options, images: &Images) 
             }
         },
     };
+    if let Some(seconds) = seconds.filter(|seconds| !EPOCHS.contains(seconds)) {
+        let lines = stages.list[stages.target].lines.clone();
+        let message = format!("invalid {NAME}: {seconds} is in none of the years 0 to 9999");
+        return Err(Fault::semantics(message).at(&lines));
+    }
     match seconds {
         None => {
             options.build_args.remove(NAME);

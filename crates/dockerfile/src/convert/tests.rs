@@ -227,6 +227,7 @@ fn refused_where_it_stands() {
         ("FROM a\nCOPY --chmod=u~x b c", 2..=2, "invalid chmod"),
         ("FROM a\nADD --checksum=sha256:12 b c", 2..=2, "requires HTTP(S) or Git"),
         ("ARG SOURCE_DATE_EPOCH=what\nFROM a", 2..=2, "invalid SOURCE_DATE_EPOCH: what"),
+        ("ARG SOURCE_DATE_EPOCH=253402300800\nFROM a", 2..=2, "none of the years 0 to 9999"),
         ("ARG SOURCE_DATE_EPOCH=t\nFROM a AS t\nFROM a", 2..=2, "must use FROM scratch"),
         ("ARG SOURCE_DATE_EPOCH=t\nFROM scratch AS t\nADD a b\nFROM a", 2..=2, "a single HTTP(S) or Git ADD"),
         ("FROM a\nCOPY git@example.com:a/b.git /c", 2..=2, "can't be a git ref"),
