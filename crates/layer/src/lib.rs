@@ -41,7 +41,7 @@ pub use index::{FileContent, LayerIndex, Program, Scanned, scan_layer};
 pub use limits::Limits;
 pub use overlay::OverlayXattrs;
 pub use pick::pick_files;
-pub use write::{LayerDigests, WriteOptions, Written, write_layer, write_tree};
+pub use write::{LayerDigests, WriteOptions, Written, recompress, write_layer, write_tree};
 
 #[cfg(test)]
 mod tests;

@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 
 use gantry_oci::Digest;
 
-use crate::compression::{self, Compression};
+use crate::compression::{self, Compression, Decompressed};
 use crate::digesting::Digesting;
-use crate::entry::{Entry, Kind};
+use crate::entry::{Entry, Kind, Time};
 use crate::error::{LayerError, shown};
 use crate::index::{LayerIndex, Observed, Recorder};
 use crate::limits::Limits;
@@ -28,6 +28,10 @@ use crate::xattr;
 
 /// Bytes compared at a time.
 const COMPARE_BUFFER: usize = 64 << 10;
+/// Bytes compressed anew at a time.
+const RECOMPRESS_BUFFER: usize = 128 << 10;
+/// In nanoseconds.
+const HALF_A_SECOND: i64 = 500_000_000;
 
 /// How a layer is written.
 #[derive(Debug, Clone, Default)]
@@ -78,7 +82,7 @@ pub fn write_layer(
     let lower = options.lower.as_deref().map(LowerDir::root);
     let write_tar = |sink: &mut dyn Write| {
         let mut tar = Digesting::new(sink);
-        let mut walk = Walk::new(&mut tar, Tree::Overlay, options.clamp_mtime);
+        let mut walk = Walk::new(&mut tar, Tree::Overlay, Times::Until(options.clamp_mtime));
         walk.recorder = Some(Recorder::new(Limits::default()));
         let index = walk.run(upper, lower.as_ref())?;
         Ok((tar.finish(), index))
@@ -96,14 +100,65 @@ pub fn write_layer(
     Ok(Written { digests: LayerDigests { diff_id, tar_size, digest, size }, index })
 }
 
-/// Writes a whole tree as an uncompressed tar, in the same canonical form.
+/// Compresses the tar in a layer's blob anew.
+///
+/// # Errors
+/// When the blob cannot be read or decompressed, or `out` cannot be written.
+pub fn recompress(
+    blob: impl Read + Send,
+    compression: Compression,
+    out: impl Write + Send,
+) -> Result<LayerDigests, LayerError> {
+    let mut tar = Decompressed::new(blob, Limits::default())?;
+    let mut compressed = Digesting::new(out);
+    let (diff_id, tar_size) = compression::compress(compression, &mut compressed, |sink| {
+        let mut sink = Digesting::new(sink);
+        let mut buffer = vec![0; RECOMPRESS_BUFFER];
+        loop {
+            match tar.read(&mut buffer).map_err(LayerError::reading)? {
+                0 => return Ok(sink.finish()),
+                read => sink.write_all(&buffer[..read]).map_err(LayerError::Output)?,
+            }
+        }
+    })?;
+    let (digest, size) = compressed.finish();
+    Ok(LayerDigests { diff_id, tar_size, digest, size })
+}
+
+/// Writes a whole tree as an uncompressed tar, in the same canonical form, but that times are rounded to whole seconds
+/// and not cut, as the reference builder rounds them there. With `mtime`, in seconds since the epoch, all files have that.
 ///
 /// The tree is what is seen, such as a mounted root file system: nothing in it is taken for a whiteout.
 ///
 /// # Errors
 /// When the tree cannot be read or `out` cannot be written.
-pub fn write_tree(root: &Path, clamp_mtime: Option<i64>, mut out: impl Write) -> Result<(), LayerError> {
-    Walk::new(&mut out, Tree::Merged, clamp_mtime).run(root, None).map(drop)
+pub fn write_tree(root: &Path, mtime: Option<i64>, mut out: impl Write) -> Result<(), LayerError> {
+    let times = mtime.map_or(Times::Rounded, Times::All);
+    Walk::new(&mut out, Tree::Merged, times).run(root, None).map(drop)
+}
+
+/// What becomes of the files' times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Times {
+    /// They are cut to whole seconds, and not later than this.
+    Until(Option<i64>),
+    /// They are rounded to whole seconds.
+    Rounded,
+    /// All are this.
+    All(i64),
+}
+
+impl Times {
+    fn of(self, metadata: &Metadata) -> Time {
+        match self {
+            Self::Until(latest) => archived_time(metadata.mtime(), latest),
+            Self::Rounded => {
+                let up = i64::from(metadata.mtime_nsec() >= HALF_A_SECOND);
+                archived_time(metadata.mtime().saturating_add(up), None)
+            }
+            Self::All(seconds) => archived_time(seconds, None),
+        }
+    }
 }
 
 /// How the files of a tree are to be read.
@@ -134,7 +189,7 @@ enum Below<'a> {
 struct Walk<'a, W> {
     tar: TarWriter<&'a mut W>,
     tree: Tree,
-    clamp_mtime: Option<i64>,
+    times: Times,
     /// The first name of every file that has several.
     first_names: HashMap<(u64, u64), Vec<u8>>,
     /// Unchanged directories on the way to here: written only when something in them is.
@@ -144,11 +199,11 @@ struct Walk<'a, W> {
 }
 
 impl<'a, W: Write> Walk<'a, W> {
-    fn new(out: &'a mut W, tree: Tree, clamp_mtime: Option<i64>) -> Self {
+    fn new(out: &'a mut W, tree: Tree, times: Times) -> Self {
         Self {
             tar: TarWriter::new(out),
             tree,
-            clamp_mtime,
+            times,
             first_names: HashMap::new(),
             pending: Vec::new(),
             recorder: None,
@@ -294,7 +349,7 @@ impl<'a, W: Write> Walk<'a, W> {
             uid: metadata.uid(),
             gid: metadata.gid(),
             size: if kind == Kind::File { metadata.size() } else { 0 },
-            mtime: archived_time(metadata.mtime(), self.clamp_mtime),
+            mtime: self.times.of(metadata),
             link,
             xattrs,
         }))

@@ -33,7 +33,7 @@ pub use error::StoreError;
 pub use file_hashes::{FileHashes, FileIdentity};
 pub use journal::{Publication, PublicationState};
 pub use lock::Lock;
-pub use records::{LayerBlob, StepLayer};
+pub use records::{LayerBlob, RECOMPRESSED, StepLayer};
 pub use results::{BuiltImage, ImageBlob, ImageName, ImageResult};
 pub use session::TempDir;
 pub use snapshots::LayerId;

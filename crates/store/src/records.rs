@@ -178,7 +178,8 @@ impl Store {
         row.optional().during("read a layer")
     }
 
-    /// The blob that a layer has in this compression; layers of images are kept as they came, whatever is asked.
+    /// The blob that a layer has in this compression. Layers of images are kept as they came, whatever is asked, unless it
+    /// begins with [`RECOMPRESSED`].
     pub fn layer_blob(&self, layer: &LayerId, compression: &str) -> Result<Option<LayerBlob>, StoreError> {
         let database = self.database();
         let mut query = database
@@ -235,8 +236,11 @@ impl Store {
     }
 }
 
+/// What the compression of an image's layer begins with that is another one than it came in.
+pub const RECOMPRESSED: &str = "again as ";
+
 fn compression_of<'a>(layer: &LayerId, compression: &'a str) -> &'a str {
-    match layer.is_of_image() {
+    match layer.is_of_image() && !compression.starts_with(RECOMPRESSED) {
         true => "as it came",
         false => compression,
     }

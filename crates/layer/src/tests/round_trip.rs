@@ -126,6 +126,26 @@ fn times_are_whole_seconds_and_can_be_clamped() {
 }
 
 #[test]
+fn times_of_a_whole_tree_are_rounded_or_all_the_same() {
+    let tree = Tree::new();
+    for (name, nanoseconds) in [("a", 499_999_999), ("b", 500_000_000)] {
+        tree.file(name, "");
+        let time = UNIX_EPOCH + Duration::new(100, nanoseconds);
+        let file = File::options().write(true).open(tree.path(name)).unwrap();
+        file.set_times(FileTimes::new().set_modified(time)).unwrap();
+    }
+    for (epoch, times) in [(None, [100, 101]), (Some(700), [700, 700]), (Some(-7), [-7, -7])] {
+        let mut tar = Vec::new();
+        write_tree(tree.root(), epoch, &mut tar).unwrap();
+        let mut archive = crate::tar_reader::TarReader::new(&*tar);
+        for seconds in times {
+            let entry = archive.next_entry().unwrap().unwrap();
+            assert_eq!(entry.mtime, Time { seconds, nanoseconds: 0 }, "{epoch:?}");
+        }
+    }
+}
+
+#[test]
 fn a_file_that_would_delete_another_is_refused() {
     let tree = Tree::new();
     tree.dir("dir").file("dir/.wh.passwd", "mine");
