@@ -16,6 +16,8 @@ pub struct Options {
     held: BTreeMap<&'static str, Held>,
     /// Where all of them are found, if that was said apart from the types.
     place: Option<Place>,
+    /// What holds them, if that was said apart from the types.
+    form: Option<Form>,
 }
 
 /// What was said about where one type of attestation goes.
@@ -186,12 +188,17 @@ impl Options {
         self.place = Some(place);
     }
 
+    /// Says whether artifacts with a subject hold all of them.
+    pub fn set_artifacts(&mut self, artifacts: bool) {
+        self.form = Some(if artifacts { Form::Artifact } else { Form::Image });
+    }
+
     fn places(&self) -> impl Iterator<Item = Place> {
         self.place.into_iter().chain(self.held.values().filter_map(|held| held.place))
     }
 
     fn forms(&self) -> impl Iterator<Item = Form> {
-        self.held.values().filter_map(|held| held.form)
+        self.form.into_iter().chain(self.held.values().filter_map(|held| held.form))
     }
 
     /// Takes over one attestation: its type and its attributes. A later one of the same type replaces an earlier one, as

@@ -6,15 +6,18 @@
 //! ```
 //!
 //! The brackets are meant literally: `manifest[linux/amd64]:key=value`. A type is `manifest`, `manifest-descriptor`,
-//! `index` or `index-descriptor`; only the first two have platforms. So a key has no colon in `--annotation`.
+//! `index` or `index-descriptor`; only the first two have platforms, and for the others none counts. So a key has no colon in `--annotation`.
 
 use gantry_oci::Platform;
 use gantry_release::{Annotation, AnnotationLevel, Error};
 
 use crate::failure::usage;
 
-/// Parses a value of `--annotation`: one annotation for each type that it names.
+/// Parses a value of `--annotation`: one annotation for each type that it names. An empty one says nothing.
 fn parse(text: &str) -> Result<Vec<Annotation>, Error> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
     let refuse = |reason: String| usage(format!("--annotation {text}: {reason}"));
     let (key, value) = text.split_once('=').ok_or_else(|| refuse("it is not KEY=VALUE".to_owned()))?;
     let (types, key) = key.split_once(':').unwrap_or(("manifest", key));
@@ -60,9 +63,9 @@ fn annotation(kind: &str, key: &str, value: &str) -> Result<Annotation, String> 
             ));
         }
     };
-    if platform.is_some() && matches!(level, AnnotationLevel::Index | AnnotationLevel::IndexDescriptor) {
-        return Err(format!("`{name}` has no platform: an index is for all of them"));
-    }
+    // An index is for all platforms, whichever one is named.
+    let platform =
+        platform.filter(|_| matches!(level, AnnotationLevel::Manifest | AnnotationLevel::ManifestDescriptor));
     if key.is_empty() || key.contains(char::is_whitespace) {
         return Err(format!("`{key}` is not a key"));
     }
@@ -86,6 +89,8 @@ mod tests {
             ("a=", &["Manifest a="]),
             ("index:a=b", &["Index a=b"]),
             ("manifest[linux/amd64]:a=b", &["Manifest[linux/amd64] a=b"]),
+            ("index[linux/amd64]:a=b", &["Index a=b"]),
+            ("", &[]),
             (
                 "index,manifest-descriptor[linux/arm/v7],index-descriptor:a=b",
                 &["Index a=b", "ManifestDescriptor[linux/arm/v7] a=b", "IndexDescriptor a=b"],
@@ -101,7 +106,6 @@ mod tests {
             ("config:a=b", "not a type"),
             ("manifest[linux/amd64:a=b", "no closing bracket"),
             ("manifest[linux]:a=b", "not a platform"),
-            ("index[linux/amd64]:a=b", "has no platform"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(message), "{text}: {error}");

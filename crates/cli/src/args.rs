@@ -11,7 +11,7 @@ use crate::{command, exit};
 
 /// Builds, verifies and publishes multi-architecture container images, without a daemon.
 #[derive(Debug, Parser)]
-#[command(name = "gantry", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "gantry", version, max_term_width = 100, after_help = EXIT_CODES, args_override_self = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -227,9 +227,12 @@ pub(crate) struct Build {
     /// Push the image under its names: short for --output type=registry
     #[arg(long)]
     pub(crate) push: bool,
-    /// What to do with the result: `type=oci|docker|tar|local|image|registry`, with `dest=PATH`, `name=NAME`, `push=true`,
-    /// `push-by-digest=true` and `annotation.KEY=VALUE` after commas; a bare path is short for type=local,dest=PATH, and
-    /// `-` for type=tar,dest=-
+    /// Load the image into a Docker engine, with the `docker` command: short for --output type=docker
+    #[arg(long)]
+    pub(crate) load: bool,
+    /// What to do with the result: `type=oci|docker|tar|local|image|registry|cacheonly`, with `dest=PATH`, `name=NAME`,
+    /// `push=true`, `compression=zstd` and others after commas (see docs/outputs.md); a bare path is short for
+    /// type=local,dest=PATH, and `-` for type=tar,dest=-
     #[arg(short, long, value_name = "SPEC")]
     pub(crate) output: Vec<String>,
     /// Attest the image: `type=provenance` or `type=sbom`, with `mode=min|max`, `version=v1|v0.2`, `builder-id=URI`,
@@ -262,7 +265,8 @@ pub(crate) struct Build {
     /// SSH agent for `RUN --mount=type=ssh`: `default`, `ID=SOCKET` or `ID=KEY,KEY`
     #[arg(long, value_name = "SPEC")]
     pub(crate) ssh: Vec<String>,
-    /// What steps may have that they normally may not: `security.insecure` or `network.host`
+    /// What steps may have that they normally may not: `security.insecure` or `network.host`; with `buildx.local.delete`,
+    /// an output may delete files outside of the current directory
     #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]
     pub(crate) allow: Vec<String>,
     /// Network of steps that do not say: `default`, which is the machine's, `none` or `host`
@@ -371,8 +375,10 @@ pub(crate) enum ProgressMode {
     Plain,
     /// One JSON object per line, as BuildKit writes it
     Rawjson,
-    /// Nothing
+    /// Nothing, but the image's id
     Quiet,
+    /// Nothing
+    None,
 }
 
 /// Shows what is wrong with the command line, or the help that was asked for.

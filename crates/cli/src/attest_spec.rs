@@ -10,8 +10,8 @@ use gantry_release::{AttestationOptions, Error, parse_bool};
 use crate::args::Build;
 use crate::failure::usage;
 
-/// What the flags ask for.
-pub(crate) fn options(args: &Build) -> Result<AttestationOptions, Error> {
+/// What the flags ask for, and what an output says of artifacts.
+pub(crate) fn options(args: &Build, artifacts: Option<bool>) -> Result<AttestationOptions, Error> {
     let mut options = AttestationOptions::default();
     for spec in &args.attest {
         set(&mut options, "--attest", spec)?;
@@ -25,6 +25,9 @@ pub(crate) fn options(args: &Build) -> Result<AttestationOptions, Error> {
     }
     if let Some(place) = &args.attest_in {
         options.set_place(place.parse().map_err(|error| usage(format!("--attest-in: {error}")))?);
+    }
+    if let Some(artifacts) = artifacts {
+        options.set_artifacts(artifacts);
     }
     options.check().map_err(|error| usage(error.to_string()))?;
     Ok(options)
@@ -78,7 +81,7 @@ mod tests {
 
     fn parse(flags: &[&str]) -> Result<AttestationOptions, Error> {
         let arguments = ["build", "."].iter().chain(flags);
-        options(&OneBuild::try_parse_from(arguments).unwrap().build)
+        options(&OneBuild::try_parse_from(arguments).unwrap().build, None)
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! each.
 
 mod context;
+mod deletion;
 mod extra_host;
 mod secret;
 mod size;
@@ -15,12 +16,15 @@ use gantry_release::{CacheUse, Entitlement, Error, NetworkMode, RunOptions, Secr
 
 use crate::args::Build;
 use crate::failure::usage;
+use deletion::LOCAL_DELETE;
 
 pub(crate) use context::{main as main_context, named as named_contexts};
+pub(crate) use deletion::check as check_deleted;
 
 /// What steps are given and may do, from all the flags that say so.
 pub(crate) fn steps(args: &Build) -> Result<StepOptions, Error> {
-    let mut allow = args.allow.iter().map(|text| entitlement(text)).collect::<Result<BTreeSet<_>, _>>()?;
+    let allowed = args.allow.iter().filter(|text| !text.is_empty() && *text != LOCAL_DELETE);
+    let mut allow = allowed.map(|text| entitlement(text)).collect::<Result<BTreeSet<_>, _>>()?;
     let network = network(args.network.as_deref())?;
     if network == Some(NetworkMode::Host) {
         // Who gives it to all steps allows it.
@@ -71,7 +75,9 @@ fn entitlement(text: &str) -> Result<Entitlement, Error> {
     [Entitlement::Insecure, Entitlement::HostNetwork]
         .into_iter()
         .find(|entitlement| entitlement.to_string() == text)
-        .ok_or_else(|| usage(format!("--allow knows security.insecure and network.host, not `{text}`")))
+        .ok_or_else(|| {
+            usage(format!("--allow knows security.insecure, network.host and {LOCAL_DELETE}, not `{text}`"))
+        })
 }
 
 /// The comma-separated fields of a value, with CSV's quotes.

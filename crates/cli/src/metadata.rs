@@ -5,14 +5,28 @@
 //!   "containerimage.descriptor": {…},
 //!   "containerimage.config.digest": "sha256:…",   one platform only
 //!   "image.name": "a:1,b:1",
+//!   "buildx.build.provenance": {…},               with "/linux/amd64" and so on behind it for several platforms
 //!   "gantry.platforms": { "linux/amd64": { "manifest": "sha256:…", "config": "sha256:…",
 //!                                          "layers": [{ "digest", "size", "mediaType", "diffId" }] } } }
 //! ```
 
 use std::path::Path;
 
-use gantry_release::{BuildReport, Class, Error, write_file};
+use gantry_release::{BuildReport, Class, Error, ProvenanceMode, parse_bool, write_file};
 use serde_json::{Map, Value, json};
+
+/// The key of how it was built; for several platforms, each with its own after a slash.
+const PROVENANCE: &str = "buildx.build.provenance";
+
+/// How much of that there is, from the value of buildx's `BUILDX_METADATA_PROVENANCE`.
+pub(crate) fn provenance_mode(setting: &str) -> Option<ProvenanceMode> {
+    match setting {
+        "max" => Some(ProvenanceMode::Max),
+        "disabled" => None,
+        other if parse_bool(other) == Some(false) => None,
+        _ => Some(ProvenanceMode::Min),
+    }
+}
 
 /// Writes the files that were asked for.
 pub(crate) fn record(
@@ -36,10 +50,24 @@ fn document(report: &BuildReport) -> Value {
     if let [one] = report.platforms.as_slice() {
         document.insert("containerimage.config.digest".to_owned(), json!(one.config.digest));
     }
-    document.insert("containerimage.descriptor".to_owned(), json!(report.root));
+    // As with buildx, the descriptor of a single manifest says for which platform it is.
+    let descriptor = match report.platforms.as_slice() {
+        [one] if one.manifest.digest == report.root.digest => &one.manifest,
+        _ => &report.root,
+    };
+    document.insert("containerimage.descriptor".to_owned(), json!(descriptor));
     document.insert("containerimage.digest".to_owned(), json!(report.root.digest));
     if !report.names.is_empty() {
         document.insert("image.name".to_owned(), json!(report.names.join(",")));
+    }
+    for platform in &report.platforms {
+        if let Some(provenance) = &platform.provenance {
+            let key = match report.platforms.len() {
+                1 => PROVENANCE.to_owned(),
+                _ => format!("{PROVENANCE}/{}", platform.platform),
+            };
+            document.insert(key, provenance.clone());
+        }
     }
     let mut platforms = Map::new();
     for platform in &report.platforms {

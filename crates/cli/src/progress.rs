@@ -39,7 +39,7 @@ pub(crate) struct Display {
 pub(crate) fn start(mode: ProgressMode) -> Display {
     let stderr = std::io::stderr;
     let view: Box<dyn View> = match mode {
-        ProgressMode::Quiet => Box::new(Silent),
+        ProgressMode::Quiet | ProgressMode::None => Box::new(Silent),
         ProgressMode::Rawjson => Box::new(json::Json::new(Box::new(stderr()))),
         ProgressMode::Tty => Box::new(tty::Tty::start()),
         ProgressMode::Auto if stderr().is_terminal() => Box::new(tty::Tty::start()),

@@ -1,19 +1,19 @@
 //! Layers as blobs: made when somebody wants them, once.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
-use gantry_layer::{WriteOptions, write_layer};
-use gantry_oci::Descriptor;
-use gantry_store::{LayerBlob, LayerId, Store};
+use gantry_layer::{WriteOptions, recompress, write_layer};
+use gantry_oci::{Descriptor, media_type};
+use gantry_store::{LayerBlob, LayerId, RECOMPRESSED, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::blocking::blocking;
 use crate::chain::LayerChain;
 use crate::engine::Engine;
 use crate::error::{At, EngineError, Fault};
-use crate::file::WholeCopy;
+use crate::file::{Look, WholeCopy};
 use crate::index::keep_index;
 use crate::output::mounted;
 use crate::select::{Ownership, SourceRoot};
@@ -30,6 +30,9 @@ pub struct ExportedLayer {
     pub created: Option<i64>,
 }
 
+/// In a second.
+const NANOS: i64 = 1_000_000_000;
+
 /// How a layer of ours becomes bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerForm {
@@ -37,18 +40,30 @@ pub struct LayerForm {
     pub compression: Compression,
     /// The latest time, in seconds since 1970, that a file in it may have.
     pub clamp_mtime: Option<i64>,
+    /// What becomes of layers that came with an image.
+    pub base_layers: BaseLayers,
+}
+
+/// What becomes of layers that came with an image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BaseLayers {
+    /// They stay the bytes that they are.
+    #[default]
+    AsTheyCame,
+    /// Those that are compressed in another way than ours are compressed anew. What is in them does not change.
+    Recompressed,
 }
 
 impl From<Compression> for LayerForm {
     fn from(compression: Compression) -> Self {
-        Self { compression, clamp_mtime: None }
+        Self { compression, clamp_mtime: None, base_layers: BaseLayers::default() }
     }
 }
 
 impl LayerForm {
     /// Under this, the blob is recorded.
     fn name(self) -> String {
-        let Self { compression, clamp_mtime } = self;
+        let Self { compression, clamp_mtime, base_layers: _ } = self;
         match clamp_mtime {
             None => format!("{compression:?}"),
             Some(time) => format!("{compression:?} until {time}"),
@@ -59,7 +74,7 @@ impl LayerForm {
 impl Engine {
     /// The blobs of a chain's layers, bottom first, made where they do not exist yet.
     ///
-    /// Base layers are described but not fetched: see [`Engine::fetch_layer`].
+    /// Base layers that stay as they came are described but not fetched: see [`Engine::fetch_layer`].
     pub async fn export(
         &self,
         chain: &LayerChain,
@@ -99,16 +114,18 @@ impl Engine {
         run.await.map_err(Fault::anywhere)
     }
 
-    /// Copies the whole tree into `directory`, over what is there. The copies belong to whoever runs this process.
+    /// Copies the whole tree into `directory`, over what is there. The copies belong to whoever runs this process, and have
+    /// the time `mtime`, in seconds since 1970, if one is given.
     pub async fn copy_to(
         &self,
         chain: &LayerChain,
         directory: &Path,
+        mtime: Option<i64>,
         cancel: CancellationToken,
     ) -> Result<(), EngineError> {
         // The real place: what is below it is resolved with it as the root.
         let directory = fs::canonicalize(directory).at("resolve", directory).map_err(Fault::anywhere)?;
-        let copied = self.with_tree(chain, move |root| copy_tree(root, &directory, &cancel));
+        let copied = self.with_tree(chain, move |root| copy_tree(root, &directory, mtime, &cancel));
         copied.await?.map_err(Fault::anywhere)
     }
 
@@ -117,6 +134,8 @@ impl Engine {
         let made = self.store.step_layer(layer)?;
         let created = made.as_ref().map(|made| made.created);
         if let Some(blob) = usable(&self.store, layer, &name)? {
+            let again = layer.is_of_image() && form.base_layers == BaseLayers::Recompressed;
+            let blob = if again { self.recompressed(layer, blob, form.compression).await? } else { blob };
             return Ok(ExportedLayer { blob, created });
         }
         let below = LayerChain::new(made.map(|made| made.below).unwrap_or_default());
@@ -135,6 +154,53 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// A base layer's blob in this compression: itself, if it has it, else another of the same content.
+    async fn recompressed(
+        &self,
+        layer: &LayerId,
+        blob: LayerBlob,
+        compression: Compression,
+    ) -> Result<LayerBlob, Fault> {
+        if media_type::oci_layer(&blob.descriptor.media_type) == compression.media_type() {
+            return Ok(blob);
+        }
+        let name = format!("{RECOMPRESSED}{compression:?}");
+        if let Some(blob) = usable(&self.store, layer, &name)? {
+            return Ok(blob);
+        }
+        self.fetch_blob(&blob.descriptor, blob.origin.as_deref().unwrap_or_default()).await?;
+        let (store, layer) = (Arc::clone(&self.store), layer.clone());
+        blocking(move || {
+            let _lock = store.lock(&format!("export-{layer}"))?;
+            if let Some(blob) = usable(&store, &layer, &name)? {
+                return Ok(blob);
+            }
+            let path = store.blob_path(&blob.descriptor.digest);
+            let file = File::open(&path).reading(&path)?;
+            let mut writer = store.blob_writer()?;
+            let failed = |source| Fault::Layer {
+                action: "compress the layer anew",
+                name: blob.descriptor.digest.to_string(),
+                source,
+            };
+            let digests = recompress(file, compression, &mut writer).map_err(failed)?;
+            if digests.diff_id != blob.diff_id {
+                return Err(Fault::Graph(format!(
+                    "blob {} has another content than its image says",
+                    blob.descriptor.digest
+                )));
+            }
+            writer.commit_expected(digests.digest, digests.size)?;
+            let descriptor = Descriptor::new(compression.media_type(), digests.digest, digests.size);
+            let blob = LayerBlob { diff_id: blob.diff_id, descriptor, origin: None };
+            store.put_layer_blob(&layer, &name, &blob)?;
+            Ok(blob)
+        })
+        .await
+    }
+}
+
 /// The recorded blob, if it is a base layer's (which may be fetched) or still here.
 fn usable(store: &Store, layer: &LayerId, name: &str) -> Result<Option<LayerBlob>, Fault> {
     let blob = store.layer_blob(layer, name)?;
@@ -146,7 +212,7 @@ fn write(store: &Store, layer: &LayerId, below: &LayerChain, form: LayerForm) ->
     let mut lower = below.directories(store);
     lower.reverse();
     let mut writer = store.blob_writer()?;
-    let LayerForm { compression, clamp_mtime } = form;
+    let LayerForm { compression, clamp_mtime, .. } = form;
     let options = WriteOptions { compression, lower: Some(lower), clamp_mtime };
     let written = write_layer(&directory, &options, &mut writer).map_err(|source| Fault::Layer {
         action: "write the layer",
@@ -160,9 +226,15 @@ fn write(store: &Store, layer: &LayerId, below: &LayerChain, form: LayerForm) ->
     Ok(LayerBlob { diff_id: digests.diff_id, descriptor, origin: None })
 }
 
-fn copy_tree(root: &Path, directory: &Path, cancel: &CancellationToken) -> Result<(), Fault> {
+fn copy_tree(
+    root: &Path,
+    directory: &Path,
+    mtime: Option<i64>,
+    cancel: &CancellationToken,
+) -> Result<(), Fault> {
     let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let look = Look { owner: Some(owner), time: mtime.map(|seconds| seconds.saturating_mul(NANOS)) };
     let source = SourceRoot { path: root, ignore: None, ownership: Ownership::Kept };
-    let copy = WholeCopy { source: &source, directory: "/", owner: Some(owner), cancel };
+    let copy = WholeCopy { source: &source, directory: "/", look, cancel };
     copy.to(directory).map(|_| ()).map_err(|fault| fault.inside(root))
 }

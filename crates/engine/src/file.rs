@@ -9,4 +9,5 @@ mod place;
 mod run;
 
 pub(crate) use copy::WholeCopy;
+pub(crate) use place::Look;
 pub(crate) use run::{FileOperation, Source, apply};

@@ -35,7 +35,7 @@ mod users;
 pub use chain::LayerChain;
 pub use engine::{Engine, Entitlement, Job, Network};
 pub use error::{EngineError, Fault, GitCause};
-pub use export::{Compression, ExportedLayer, LayerForm};
+pub use export::{BaseLayers, Compression, ExportedLayer, LayerForm};
 pub use fetch::{FetchError, FetchErrorKind, FetchPort, FetchRequest, Fetched, Version};
 pub use index::BaseUse;
 pub use secrets::{Secret, SecretSource, Secrets};

@@ -40,7 +40,10 @@ pub(crate) fn check(annotations: &[Annotation], platforms: &[Platform]) -> Resul
     use AnnotationLevel::{Index, IndexDescriptor};
     for annotation in annotations {
         let key = &annotation.key;
-        if let Some(platform) = annotation.platform.as_ref().filter(|platform| !platforms.contains(platform))
+        // Who builds the platforms of an image one by one gives all builds the same flags.
+        let several = platforms.len() > 1;
+        if let Some(platform) =
+            annotation.platform.as_ref().filter(|platform| several && !platforms.contains(platform))
         {
             let message = format!("annotation `{key}` is for {platform}, for which nothing is built");
             return Err(Error::new(Class::Usage, message));
@@ -53,6 +56,18 @@ pub(crate) fn check(annotations: &[Annotation], platforms: &[Platform]) -> Resul
         }
     }
     Ok(())
+}
+
+/// Finds annotations that no part of an image with Docker's media types could have.
+pub(crate) fn check_docker(annotations: &[Annotation]) -> Result<(), Error> {
+    match annotations.iter().find(|one| one.level != AnnotationLevel::Manifest) {
+        None => Ok(()),
+        Some(Annotation { key, .. }) => Err(Error::new(
+            Class::Usage,
+            format!("annotation `{key}` is for an index or a descriptor, and Docker's have none"),
+        )
+        .hint("leave oci-mediatypes=false out, or annotate the manifest")),
+    }
 }
 
 /// The annotations of one level. Those for one platform count more than those for all, and later ones more than earlier.
@@ -103,7 +118,8 @@ mod tests {
             (annotation(AnnotationLevel::Index, None, "a", ""), &platforms[..], true),
             (annotation(AnnotationLevel::Index, None, "a", ""), &platforms[..1], false),
             (annotation(AnnotationLevel::Manifest, Some("linux/arm64"), "a", ""), &platforms[..], true),
-            (annotation(AnnotationLevel::Manifest, Some("linux/arm64"), "a", ""), &platforms[..1], false),
+            (annotation(AnnotationLevel::Manifest, Some("linux/arm64"), "a", ""), &platforms[..1], true),
+            (annotation(AnnotationLevel::Manifest, Some("linux/s390x"), "a", ""), &platforms[..], false),
         ] {
             assert_eq!(check(std::slice::from_ref(&annotation), platforms).is_ok(), good, "{annotation:?}");
         }

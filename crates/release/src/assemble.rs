@@ -9,14 +9,17 @@ use gantry_store::Store;
 use crate::annotation::{self, Annotation, AnnotationLevel};
 use crate::error::Error;
 use crate::report::{LayerReport, PlatformReport};
+use crate::request::MediaTypes;
 
 /// What is assembled into one image.
 #[derive(Debug)]
 pub(crate) struct Parts {
     /// The config from the front end: complete but for layers and times.
     pub(crate) config: ImageConfig,
-    /// `SOURCE_DATE_EPOCH`: the time of all that was added.
-    pub(crate) epoch: Option<i64>,
+    /// The times of all that was added.
+    pub(crate) times: Times,
+    /// Whose media types it gets.
+    pub(crate) types: MediaTypes,
     /// The layers, bottom first.
     pub(crate) layers: Vec<ExportedLayer>,
     /// Annotations of the manifest.
@@ -25,22 +28,51 @@ pub(crate) struct Parts {
     pub(crate) descriptor_annotations: BTreeMap<String, String>,
 }
 
-/// Writes the config and the manifest of one platform.
-pub(crate) fn image(store: &Store, platform: &Platform, parts: Parts) -> Result<PlatformReport, Error> {
-    let Parts { mut config, epoch, layers, annotations, descriptor_annotations } = parts;
+/// What is known of the time of all that was added, in seconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// `SOURCE_DATE_EPOCH`, if the build has one.
+    pub(crate) of_build: Option<i64>,
+    /// The latest that may be told. Where the outputs have nothing else, that is the same.
+    pub(crate) latest: Option<i64>,
+}
+
+/// Writes the config and the manifest of one platform, and tells when it was made.
+pub(crate) fn image(
+    store: &Store,
+    platform: &Platform,
+    parts: Parts,
+) -> Result<(PlatformReport, Option<String>), Error> {
+    let Parts { mut config, times, types, layers, annotations, descriptor_annotations } = parts;
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.blob.diff_id).collect();
-    complete_history(&mut config, epoch, &layers);
-    let config = store_json(store, media_type::CONFIG, &config)?;
-    let blobs = layers.iter().map(|layer| oci_descriptor(&layer.blob.descriptor));
-    let manifest = Manifest { annotations, ..Manifest::new(config.clone(), blobs.collect()) };
-    let mut manifest = store_json(store, media_type::MANIFEST, &manifest)?;
+    complete_history(&mut config, times, &layers);
+    let created = times.latest.map(rfc3339).or_else(|| config.created.clone());
+    let (manifest_type, config_type) = match types {
+        MediaTypes::Oci => (media_type::MANIFEST, media_type::CONFIG),
+        MediaTypes::Docker => (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG),
+    };
+    let config = store_json(store, config_type, &config)?;
+    let blobs = layers.iter().map(|layer| layer_descriptor(&layer.blob.descriptor, types));
+    let manifest = Manifest {
+        media_type: Some(manifest_type.to_owned()),
+        annotations,
+        ..Manifest::new(config.clone(), blobs.collect())
+    };
+    let mut manifest = store_json(store, manifest_type, &manifest)?;
     manifest.annotations = descriptor_annotations;
     let layers = layers.into_iter().map(|layer| LayerReport {
-        descriptor: oci_descriptor(&layer.blob.descriptor),
+        descriptor: layer_descriptor(&layer.blob.descriptor, types),
         diff_id: layer.blob.diff_id,
     });
     let manifest = manifest.with_platform(platform.clone());
-    Ok(PlatformReport { platform: platform.clone(), manifest, config, layers: layers.collect() })
+    let report = PlatformReport {
+        platform: platform.clone(),
+        manifest,
+        config,
+        layers: layers.collect(),
+        provenance: None,
+    };
+    Ok((report, created))
 }
 
 /// Writes the index over several platforms, and over what attests them.
@@ -49,12 +81,21 @@ pub(crate) fn index(
     platforms: &[PlatformReport],
     attestations: &[Descriptor],
     annotations: &[Annotation],
+    types: MediaTypes,
 ) -> Result<Descriptor, Error> {
+    let media_type = match types {
+        MediaTypes::Oci => media_type::INDEX,
+        MediaTypes::Docker => media_type::DOCKER_INDEX,
+    };
     let manifests = platforms.iter().map(|platform| platform.manifest.clone());
     let manifests = manifests.chain(attestations.iter().cloned()).collect();
     let at = |level| annotation::at(annotations, level, None);
-    let index = Index { annotations: at(AnnotationLevel::Index), ..Index::new(manifests) };
-    let mut index = store_json(store, media_type::INDEX, &index)?;
+    let index = Index {
+        media_type: Some(media_type.to_owned()),
+        annotations: at(AnnotationLevel::Index),
+        ..Index::new(manifests)
+    };
+    let mut index = store_json(store, media_type, &index)?;
     index.annotations = at(AnnotationLevel::IndexDescriptor);
     Ok(index)
 }
@@ -69,28 +110,58 @@ fn store_json(
     Ok(Descriptor::of(media_type, &bytes))
 }
 
-fn oci_descriptor(descriptor: &Descriptor) -> Descriptor {
-    let media_type = media_type::oci_layer(&descriptor.media_type).to_owned();
-    Descriptor { media_type, ..descriptor.clone() }
+fn layer_descriptor(descriptor: &Descriptor, types: MediaTypes) -> Descriptor {
+    let media_type = match types {
+        MediaTypes::Oci => media_type::oci_layer(&descriptor.media_type),
+        MediaTypes::Docker => media_type::docker_layer(&descriptor.media_type),
+    };
+    Descriptor { media_type: media_type.to_owned(), ..descriptor.clone() }
 }
 
-/// Gives the history its times, and the config its own: the epoch, or when the layers were made. So a build of which
-/// everything is cached gives the same bytes as the build that filled the cache.
-fn complete_history(config: &mut ImageConfig, epoch: Option<i64>, layers: &[ExportedLayer]) {
+/// Gives the history its times, as BuildKit does, and the config that of the last entry. Without an epoch they are those of
+/// the layers. So a build of which everything is cached gives the same bytes as the build that filled the cache.
+fn complete_history(config: &mut ImageConfig, times: Times, layers: &[ExportedLayer]) {
     mend_base_history(config, layers);
+    let of_base = config.history.iter().take_while(|entry| entry.created.is_some()).count();
     let mut layers = layers.iter();
-    let mut latest = None;
     for entry in &mut config.history {
         let layer = if entry.empty_layer { None } else { layers.next() };
         if entry.created.is_none() {
-            let made = epoch.or_else(|| layer.and_then(|layer| layer.created)).map(rfc3339);
-            entry.created = made.or_else(|| latest.clone());
+            let made = times.of_build.or_else(|| layer.and_then(|layer| layer.created));
+            entry.created = made.map(rfc3339);
         }
-        latest = entry.created.clone().or(latest);
     }
-    if let Some(latest) = epoch.map(rfc3339).or(latest) {
-        config.created = Some(latest);
+    fill_gaps(&mut config.history);
+    if let Some(latest) = times.latest {
+        let added = config.history.iter_mut().skip(of_base);
+        added
+            .filter(|entry| entry.created.as_deref().is_none_or(|time| is_after(time, latest)))
+            .for_each(|entry| entry.created = Some(rfc3339(latest)));
     }
+    if let Some(last) = config.history.iter().rev().find_map(|entry| entry.created.clone()) {
+        config.created = Some(last);
+    }
+}
+
+/// Entries without a time get that of the layer before them among the new ones; those before the first new layer get its time,
+/// or, if there is none, the last one that the base has.
+fn fill_gaps(history: &mut [History]) {
+    let first_gap = history.iter().position(|entry| entry.created.is_none()).unwrap_or(history.len());
+    let (told, rest) = history.split_at_mut(first_gap);
+    let first_new = rest.iter().find_map(|entry| entry.created.clone());
+    let mut time = first_new.or_else(|| told.last().and_then(|entry| entry.created.clone()));
+    for entry in rest {
+        match &entry.created {
+            Some(_) => time.clone_from(&entry.created),
+            None => entry.created.clone_from(&time),
+        }
+    }
+}
+
+/// Whether an RFC 3339 time is later than so many seconds since 1970.
+fn is_after(time: &str, seconds: i64) -> bool {
+    let limit = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX);
+    time.parse::<jiff::Timestamp>().is_ok_and(|time| time > limit)
 }
 
 /// A base image may tell of fewer layers than it has, or of more. Left so, its entries would be taken for those of the
@@ -123,7 +194,8 @@ mod tests {
         ExportedLayer { blob: LayerBlob { diff_id: Digest::of("x"), descriptor, origin: None }, created }
     }
 
-    fn times(epoch: Option<i64>, entries: &[(Option<&str>, bool)], layers: &[Option<i64>]) -> Vec<String> {
+    /// The times of the history and, last, of the image.
+    fn times(times: Times, entries: &[(Option<&str>, bool)], layers: &[Option<i64>]) -> Vec<String> {
         let entry = |(created, empty_layer): &(Option<&str>, bool)| History {
             created: created.map(str::to_owned),
             empty_layer: *empty_layer,
@@ -132,32 +204,59 @@ mod tests {
         let mut config =
             ImageConfig { history: entries.iter().map(entry).collect(), ..ImageConfig::default() };
         let layers: Vec<_> = layers.iter().copied().map(layer).collect();
-        complete_history(&mut config, epoch, &layers);
-        let mut times: Vec<_> =
-            config.history.iter().map(|entry| entry.created.clone().unwrap_or_default()).collect();
-        times.push(config.created.unwrap_or_default());
+        complete_history(&mut config, times, &layers);
+        let shown = |time: Option<String>| time.unwrap_or_default().replace("1970-01-01T00:00:", "");
+        let mut times: Vec<_> = config.history.into_iter().map(|entry| shown(entry.created)).collect();
+        times.push(shown(config.created));
         times
     }
 
+    fn epochs(of_build: Option<i64>, latest: Option<i64>) -> Times {
+        Times { of_build, latest }
+    }
+
+    /// What the reference makes of each.
     #[test]
     fn times_of_history() {
-        let base = Some("2020-01-01T00:00:00Z");
-        let ours = [(base, false), (None, true), (None, false), (None, true)];
-        let made = [None, Some(86_400)];
-        assert_eq!(
-            times(None, &ours, &made)[1..],
-            ["2020-01-01T00:00:00Z", "1970-01-02T00:00:00Z", "1970-01-02T00:00:00Z", "1970-01-02T00:00:00Z"]
-        );
-        assert_eq!(times(Some(1), &ours, &made)[..2], ["2020-01-01T00:00:00Z", "1970-01-01T00:00:01Z"]);
-        assert_eq!(
-            times(None, &[(None, true)], &[]),
-            ["", ""],
-            "an image of nothing but settings has no time"
-        );
-        assert_eq!(
-            times(None, &[(None, false)], &[None, Some(0)]).len(),
-            3,
-            "a base without history gets an entry"
-        );
+        let base_time = (Some("2020-01-01T00:00:00Z"), false);
+        let (step, setting) = ((None, false), (None, true));
+        let ours = [base_time, setting, step, setting, step, setting];
+        let made = [None, Some(5), Some(9)];
+        let none = epochs(None, None);
+        let of = |times, entries: &[_], layers: &[_]| self::times(times, entries, layers).join(" ");
+        let same = |epoch| epochs(Some(epoch), Some(epoch));
+        for (times, found, wanted) in [
+            (none, of(none, &ours, &made), "2020-01-01T00:00:00Z 05Z 05Z 05Z 09Z 09Z 09Z"),
+            (same(7), of(same(7), &ours, &made), "2020-01-01T00:00:00Z 07Z 07Z 07Z 07Z 07Z 07Z"),
+            // Only the output has an epoch: what is later is set to it.
+            (
+                epochs(None, Some(7)),
+                of(epochs(None, Some(7)), &ours, &made),
+                "2020-01-01T00:00:00Z 05Z 05Z 05Z 07Z 07Z 07Z",
+            ),
+            (
+                epochs(Some(8), Some(7)),
+                of(epochs(Some(8), Some(7)), &ours, &made),
+                "2020-01-01T00:00:00Z 07Z 07Z 07Z 07Z 07Z 07Z",
+            ),
+            (
+                epochs(Some(8), None),
+                of(epochs(Some(8), None), &ours, &made),
+                "2020-01-01T00:00:00Z 08Z 08Z 08Z 08Z 08Z 08Z",
+            ),
+            // Nothing is added, or nothing but settings.
+            (same(7), of(same(7), &[base_time], &[None]), "2020-01-01T00:00:00Z 2020-01-01T00:00:00Z"),
+            (
+                none,
+                of(none, &[base_time, setting], &[None]),
+                "2020-01-01T00:00:00Z 2020-01-01T00:00:00Z 2020-01-01T00:00:00Z",
+            ),
+            (none, of(none, &[setting], &[]), " "),
+            (same(7), of(same(7), &[], &[]), ""),
+        ] {
+            assert_eq!(found, wanted, "{times:?}");
+        }
+        let mended = times(none, &[step], &[None, Some(0)]);
+        assert_eq!(mended.len(), 3, "a base without history gets an entry");
     }
 }

@@ -11,7 +11,9 @@ mod tree;
 use std::time::SystemTime;
 
 use gantry_attest::layout::AttestationManifest;
-use gantry_attest::options::{Options, Place, SbomFormat, SbomOptions, Times};
+use gantry_attest::options::{
+    Mode, Options, Place, ProvenanceOptions, SbomFormat, SbomOptions, SlsaVersion, Times,
+};
 use gantry_attest::{Statement, Subject, sbom};
 use gantry_engine::ExportedLayer;
 use gantry_llb::Definition;
@@ -93,6 +95,13 @@ pub(crate) async fn make(
         attestations.push(Attestation { statement, file });
     }
     Ok(attestations)
+}
+
+/// The provenance that a report has: that of buildx's metadata files, which is of the older version.
+pub(crate) fn reported(facts: Facts<'_>, mode: Mode, report: &PlatformReport) -> Value {
+    let options = ProvenanceOptions { mode, version: SlsaVersion::V02, ..ProvenanceOptions::default() };
+    let (_, predicate) = facts::provenance(facts, &options, report, None).predicate(mode, options.version);
+    predicate
 }
 
 /// Writes the manifests of all platforms' attestations into the store.

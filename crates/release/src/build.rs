@@ -11,13 +11,13 @@ use std::time::SystemTime;
 use futures_util::FutureExt;
 use futures_util::future::FusedFuture;
 use gantry_dockerfile::{Converted, Warning};
-use gantry_engine::{Compression, EngineError, ExportedLayer, Fault, LayerChain, LayerForm, Solver};
+use gantry_engine::{BaseLayers, EngineError, ExportedLayer, Fault, LayerChain, LayerForm, Solver};
 use gantry_llb::{Definition, Progress, ProgressEvent, Vertex};
 use gantry_oci::{Descriptor, Digest, Platform};
 use tokio_util::sync::CancellationToken;
 
 use crate::annotation::{self, AnnotationLevel};
-use crate::assemble::{self, Parts};
+use crate::assemble::{self, Parts, Times};
 use crate::attestations::{self, Attestation, Facts};
 use crate::context::{self, Client, Input};
 use crate::error::{Class, Error};
@@ -27,7 +27,7 @@ use crate::output::{self, Delivery};
 use crate::plan::{self, NoPlan, Sources, plan};
 use crate::publish::EarlyUploads;
 use crate::report::{BuildReport, PlatformReport};
-use crate::request::{BuildRequest, FileTimes};
+use crate::request::{BuildRequest, FileTimes, ImageForm, MediaTypes};
 use crate::results;
 use crate::verify;
 
@@ -42,6 +42,10 @@ pub(crate) struct Built {
     pub(crate) chain: LayerChain,
     /// What is attested about it.
     pub(crate) attestations: Vec<Attestation>,
+    /// `SOURCE_DATE_EPOCH`.
+    pub(crate) epoch: Option<i64>,
+    /// When the image was made.
+    pub(crate) created: Option<String>,
 }
 
 /// A complete image in the local store.
@@ -53,6 +57,8 @@ pub(crate) struct Image {
     pub(crate) referrers: Vec<Descriptor>,
     /// In the order of the request.
     pub(crate) platforms: Vec<Built>,
+    /// When it was made, as layouts say of it.
+    pub(crate) created: Option<String>,
 }
 
 /// Builds and does with the result what the request asks for.
@@ -120,6 +126,13 @@ fn check(request: &BuildRequest) -> Result<(), Error> {
         }
     }
     annotation::check(&request.annotations, &request.platforms)?;
+    if request.form.media_types == MediaTypes::Docker {
+        annotation::check_docker(&request.annotations)?;
+        if !request.attestations.is_empty() {
+            return Err(Error::new(Class::Usage, "an image with Docker's media types has no attestations")
+                .hint("leave oci-mediatypes=false out, or --attest, --provenance and --sbom"));
+        }
+    }
     let pushed: Vec<_> = output::push_targets(request).iter().map(|to| to.reference().clone()).collect();
     request.terms.check(&pushed)?;
     output::check(request)
@@ -181,13 +194,15 @@ impl Work<'_> {
     ) -> Result<Image, Error> {
         let pushed: Vec<_> =
             output::push_targets(self.request).iter().map(|to| to.reference().clone()).collect();
-        // Layers whose times are to be changed are other layers than those that are ready first.
-        if pushed.is_empty() || self.request.times == FileTimes::UntilEpoch {
+        // Layers whose times or compression are to be changed are other layers than those that are ready first.
+        let form = self.request.form;
+        let others = form.times == FileTimes::UntilEpoch || form.base_layers == BaseLayers::Recompressed;
+        if pushed.is_empty() || others {
             return self.solve_all(&solver, stop, plans).await;
         }
         let (observer, early) = EarlyUploads::of(plans.iter().map(|(_, plan)| &plan.definition));
         let mut uploads =
-            pin!(early.run(self.gantry, &pushed, Compression::default(), self.events.as_ref()).fuse());
+            pin!(early.run(self.gantry, &pushed, form.compression, self.events.as_ref()).fuse());
         let solver = solver.observed_by(observer);
         // The uploads end when the observer is gone, and that goes with the solver.
         let mut build = pin!(async move { self.solve_all(&solver, stop, plans).await });
@@ -238,9 +253,13 @@ impl Work<'_> {
         let attached = attestations::attach(store, &self.request.attestations, &platforms)?;
         let root = match reports.as_slice() {
             [one] if attached.in_index.is_empty() => Descriptor { platform: None, ..one.manifest.clone() },
-            several => assemble::index(store, several, &attached.in_index, &self.request.annotations)?,
+            several => {
+                let types = self.request.form.media_types;
+                assemble::index(store, several, &attached.in_index, &self.request.annotations, types)?
+            }
         };
-        Ok(Image { root, referrers: attached.referrers, platforms })
+        let created = platforms.iter().filter_map(|built| built.created.clone()).max();
+        Ok(Image { root, referrers: attached.referrers, platforms, created })
     }
 
     async fn solve(
@@ -252,31 +271,36 @@ impl Work<'_> {
     ) -> Result<Built, Error> {
         let definition = &converted.definition;
         let chain = solver.solve(definition).await.map_err(|error| located(error, self.input, definition))?;
-        let clamp_mtime = converted.epoch.filter(|_| self.request.times == FileTimes::UntilEpoch);
-        let form = LayerForm { compression: Compression::default(), clamp_mtime };
+        let image_form = self.request.form;
+        let epoch = converted.epoch;
+        let clamp_mtime = image_form.epoch.or(epoch).filter(|_| image_form.times == FileTimes::UntilEpoch);
+        let ImageForm { compression, base_layers, .. } = image_form;
+        let form = LayerForm { compression, clamp_mtime, base_layers };
         let layers = tokio::select! {
             layers = self.gantry.engine.export(&chain, form) => layers?,
             () = stop.cancelled() => {
                 return Err(Error::new(Class::Cancelled, "stopped while compressing layers"));
             }
         };
-        let epoch = converted.epoch;
         let at = |level| annotation::at(&self.request.annotations, level, Some(&platform));
         let parts = Parts {
             config: converted.config,
-            epoch,
+            times: Times { of_build: epoch, latest: image_form.epoch.or(epoch) },
+            types: image_form.media_types,
             layers: layers.clone(),
             annotations: at(AnnotationLevel::Manifest),
             descriptor_annotations: at(AnnotationLevel::ManifestDescriptor),
         };
-        let report = assemble::image(self.gantry.store(), &platform, parts)?;
+        let (mut report, created) = assemble::image(self.gantry.store(), &platform, parts)?;
         let facts =
             Facts { request: self.request, input: self.input, definition, epoch, started: self.started };
         let attestations = tokio::select! {
             made = attestations::make(self.gantry, facts, &report, &layers) => made?,
             () = stop.cancelled() => return Err(Error::new(Class::Cancelled, "stopped while attesting")),
         };
-        Ok(Built { report, layers, chain, attestations })
+        report.provenance =
+            self.request.reported_provenance.map(|mode| attestations::reported(facts, mode, &report));
+        Ok(Built { report, layers, chain, attestations, epoch, created })
     }
 }
 

@@ -40,13 +40,14 @@ pub use error::{Class, Error, Excerpt};
 pub use events::{Event, Events};
 pub use gantry::{Gantry, Settings};
 pub use gantry_attest::options::{
-    OptionError as AttestationError, Options as AttestationOptions, Place as AttestationPlace, parse_bool,
+    Mode as ProvenanceMode, OptionError as AttestationError, Options as AttestationOptions,
+    Place as AttestationPlace, parse_bool,
 };
 pub use gantry_dockerfile::{
-    CheckReport, Error as DockerfileError, Outline, OutlineSecret, Requests, Rule as CheckRule, RunOptions,
-    Targets, Ulimit,
+    CheckReport, EPOCHS, Error as DockerfileError, Outline, OutlineSecret, Requests, Rule as CheckRule,
+    RunOptions, Targets, Ulimit,
 };
-pub use gantry_engine::{Entitlement, Secret as StepSecret, SecretSource, Secrets};
+pub use gantry_engine::{BaseLayers, Compression, Entitlement, Secret as StepSecret, SecretSource, Secrets};
 pub use gantry_llb::pb::NetMode as NetworkMode;
 // What settings and results of this crate's own are made of.
 pub use gantry_registry::{
@@ -63,7 +64,10 @@ pub use login::{LoggedIn, LoggedOut, known_user, login, logout, registry_of, sti
 pub use publish::{Expectation, Expected, TagPolicy, Terms};
 pub use registries::{Registries, RegistrySettings};
 pub use report::{BuildReport, LayerReport, PlatformReport};
-pub use request::{BuildRequest, CacheUse, Destination, Dockerfile, FileTimes, Naming, Output, StepOptions};
+pub use request::{
+    BuildRequest, CacheUse, Destination, Dockerfile, FileTimes, FilesForm, ImageForm, MediaTypes, Naming,
+    OtherFiles, Output, OutputEpoch, PlatformSplit, StepOptions,
+};
 pub use results::{PublishRequest, forget, publish, results, unfinished};
 pub use vendor::{
     Lock, LockError, VendorImage, VendorMode, VendorReport, VendorRequest, VendorResult, VendorState,

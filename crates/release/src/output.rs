@@ -3,12 +3,14 @@
 //! Files are complete before any tag is written, so that a full disk is found out before anybody sees the image.
 
 mod archive;
+mod docker;
 mod files;
 mod layout;
 
 pub(crate) use archive::blocking;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -51,10 +53,15 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), Error> {
             _ => {}
         }
         match output {
-            Output::OciArchive(to, _) | Output::DockerArchive(to, _) | Output::Tar(to) => match to {
+            Output::OciArchive(to, _) | Output::DockerArchive(to, _) | Output::Tar(to, _) => match to {
                 Destination::Stdout => to_stdout += 1,
-                Destination::File(path) => check_writable(path)?,
+                Destination::File(path) => check_destination(path)?,
+                Destination::Docker(_) => {}
             },
+            Output::Local(path, _) | Output::OciDirectory(path, _) if path.exists() && !path.is_dir() => {
+                let message = format!("cannot write into `{}`: it is no directory", path.display());
+                return Err(Error::new(Class::Usage, message));
+            }
             _ => {}
         }
     }
@@ -65,6 +72,14 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), Error> {
     match to_stdout {
         0 | 1 => Ok(()),
         _ => Err(Error::new(Class::Usage, "two outputs cannot both go to standard output")),
+    }
+}
+
+/// Finds out whether an archive could be written there. The directories that it needs are made for it.
+fn check_destination(path: &Path) -> Result<(), Error> {
+    match path.parent().is_some_and(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
+        true => Ok(()),
+        false => check_writable(path),
     }
 }
 
@@ -81,7 +96,7 @@ impl Delivery<'_> {
     /// Writes all outputs of the request.
     pub(crate) async fn write_all(&self, request: &BuildRequest) -> Result<(), Error> {
         for output in &request.outputs {
-            if !matches!(output, Output::Push(_) | Output::PushByDigest(_)) {
+            if !matches!(output, Output::Push(_) | Output::PushByDigest(_) | Output::CacheOnly) {
                 let names: Vec<_> = request.tags.iter().chain(output.names()).cloned().collect();
                 self.write(output, &names).await?;
             }
@@ -111,10 +126,10 @@ impl Delivery<'_> {
                 Output::OciArchive(to, _) => archive::oci(self, names, to).await,
                 Output::OciDirectory(path, _) => layout::directory(self, names, path).await,
                 Output::DockerArchive(to, _) => archive::docker(self, names, to).await,
-                Output::Tar(to) => files::tar(self, to).await,
-                Output::Local(path) => files::local(self, path).await,
-                Output::Keep(_, naming) => self.keep(names, *naming).await,
-                Output::Push(_) | Output::PushByDigest(_) => Ok(()),
+                Output::Tar(to, form) => files::tar(self, to, form).await,
+                Output::Local(path, form) => files::local(self, path, form).await,
+                Output::Keep(_, naming) => self.keep(names, naming).await,
+                Output::Push(_) | Output::PushByDigest(_) | Output::CacheOnly => Ok(()),
             }
         };
         // What writes large files looks at the token itself; this ends waiting for a registry.
@@ -130,13 +145,18 @@ impl Delivery<'_> {
     }
 
     /// Makes the store's own layout name the image.
-    async fn keep(&self, names: &[Reference], naming: Naming) -> Result<(), Error> {
+    async fn keep(&self, names: &[Reference], naming: &Naming) -> Result<(), Error> {
         self.fetch_all().await?;
         let digest = self.image.root.digest;
         let mut names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        if naming == Naming::WithDigest {
-            let canonical: Vec<_> = names.iter().map(|name| format!("{name}@{digest}")).collect();
-            names.extend(canonical);
+        match naming {
+            Naming::WithDigest => {
+                let canonical: Vec<_> = names.iter().map(|name| format!("{name}@{digest}")).collect();
+                names.extend(canonical);
+            }
+            Naming::Dangling(prefix) => names.push(format!("{prefix}@{digest}")),
+            Naming::DanglingIfUnnamed(prefix) if names.is_empty() => names.push(format!("{prefix}@{digest}")),
+            Naming::DanglingIfUnnamed(_) | Naming::AsGiven => {}
         }
         self.gantry.store().name_image(&self.image.root, &names)?;
         Ok(())
@@ -229,6 +249,7 @@ pub(crate) fn describe(output: &Output) -> String {
     let destination = |destination: &Destination| match destination {
         Destination::File(path) => path.display().to_string(),
         Destination::Stdout => "standard output".to_owned(),
+        Destination::Docker(_) => "the Docker engine".to_owned(),
     };
     match output {
         Output::Push(_) => "push".to_owned(),
@@ -237,8 +258,9 @@ pub(crate) fn describe(output: &Output) -> String {
         Output::OciArchive(to, _) => format!("OCI archive to {}", destination(to)),
         Output::OciDirectory(path, _) => format!("OCI layout to {}", path.display()),
         Output::DockerArchive(to, _) => format!("docker archive to {}", destination(to)),
-        Output::Tar(to) => format!("file system archive to {}", destination(to)),
-        Output::Local(path) => format!("files to {}", path.display()),
+        Output::CacheOnly => "nothing but the cache".to_owned(),
+        Output::Tar(to, _) => format!("file system archive to {}", destination(to)),
+        Output::Local(path, _) => format!("files to {}", path.display()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What came of a build, for people's scripts.
 
 use gantry_oci::{Descriptor, Digest, Platform};
+use serde_json::Value;
 
 /// A finished build.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct PlatformReport {
     pub config: Descriptor,
     /// Its layers, bottom first.
     pub layers: Vec<LayerReport>,
+    /// How it was built, as the predicate of SLSA v0.2, if the request asks for that.
+    pub provenance: Option<Value>,
 }
 
 /// One layer.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use gantry_attest::options::Options as AttestationOptions;
+use gantry_attest::options::{Mode as ProvenanceMode, Options as AttestationOptions};
 use gantry_dockerfile::RunOptions;
-use gantry_engine::{Entitlement, Secrets};
+use gantry_engine::{BaseLayers, Compression, Entitlement, Secrets};
 use gantry_oci::{Platform, Reference};
 
 use crate::annotation::Annotation;
@@ -40,14 +40,16 @@ pub struct BuildRequest {
     pub terms: Terms,
     /// `--attest`, `--provenance`, `--sbom`.
     pub attestations: AttestationOptions,
+    /// How much provenance the report has, whether it is attested or not.
+    pub reported_provenance: Option<ProvenanceMode>,
     /// Whether earlier results may be used.
     pub cache: CacheUse,
     /// Whether `FROM` always asks the registry (`--pull`). Tags are always resolved there; see `Registry`.
     pub pull: bool,
     /// What steps are given, and what they may do.
     pub steps: StepOptions,
-    /// The times of files in the layers that the build adds.
-    pub times: FileTimes,
+    /// How the image is written.
+    pub form: ImageForm,
     /// How bases and the result are verified.
     pub verify: VerifyPolicy,
 }
@@ -60,6 +62,86 @@ pub enum FileTimes {
     Kept,
     /// No later than `SOURCE_DATE_EPOCH`, if that is given (`rewrite-timestamp=true`).
     UntilEpoch,
+}
+
+/// How an image is written. All outputs of a build give the same image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ImageForm {
+    /// The times of files in the layers that the build adds.
+    pub times: FileTimes,
+    /// The time of what the build adds.
+    pub epoch: OutputEpoch,
+    /// How layers that the build adds are compressed.
+    pub compression: Compression,
+    /// What becomes of the layers of its base.
+    pub base_layers: BaseLayers,
+    /// Whose media types the documents and layers have.
+    pub media_types: MediaTypes,
+}
+
+/// Whose media types an image has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MediaTypes {
+    /// OCI's.
+    #[default]
+    Oci,
+    /// Docker's, for registries and engines that know no others.
+    Docker,
+}
+
+/// What an output takes for `SOURCE_DATE_EPOCH` (`source-date-epoch=`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OutputEpoch {
+    /// What the build has.
+    #[default]
+    OfBuild,
+    /// This time, in seconds since 1970, or none.
+    Given(Option<i64>),
+}
+
+impl OutputEpoch {
+    /// The time, given that of the build.
+    pub(crate) fn or(self, of_build: Option<i64>) -> Option<i64> {
+        match self {
+            Self::OfBuild => of_build,
+            Self::Given(time) => time,
+        }
+    }
+}
+
+/// How the files of a result that is no image are written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FilesForm {
+    /// The time of all files.
+    pub epoch: OutputEpoch,
+    /// Which platforms get a directory of their own.
+    pub split: PlatformSplit,
+    /// What becomes of other files in the directory.
+    pub others: OtherFiles,
+    /// What the names of attestations begin with.
+    pub attestation_prefix: String,
+}
+
+/// Which platforms get a directory of their own (`platform-split=`). In an archive, only several have one, and always.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PlatformSplit {
+    /// Each, if there are several.
+    #[default]
+    Several,
+    /// Each.
+    Always,
+    /// None: their files must not have names in common.
+    Never,
+}
+
+/// What becomes of the files that are where the result goes, and no part of it (`mode=`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OtherFiles {
+    /// They stay.
+    #[default]
+    Stay,
+    /// They are deleted.
+    Go,
 }
 
 /// What steps are given, and what they may do.
@@ -113,19 +195,25 @@ pub enum Output {
     /// An archive that `docker load` reads, with further names.
     DockerArchive(Destination, Vec<Reference>),
     /// The file system as one archive.
-    Tar(Destination),
+    Tar(Destination, FilesForm),
     /// The file system as files.
-    Local(PathBuf),
+    Local(PathBuf, FilesForm),
+    /// Nothing: it stays in the cache.
+    CacheOnly,
 }
 
 /// Under which names an image is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Naming {
     /// Those that were given.
     #[default]
     AsGiven,
     /// Those, and each with the digest, too (`name-canonical`).
     WithDigest,
+    /// Those, and this name with the digest (`dangling-name-prefix`).
+    Dangling(String),
+    /// Those, or this name with the digest if there are none (`danging-name-empty-only`, as BuildKit spells it).
+    DanglingIfUnnamed(String),
 }
 
 /// Where an archive goes.
@@ -135,6 +223,8 @@ pub enum Destination {
     File(PathBuf),
     /// To standard output.
     Stdout,
+    /// Into a Docker engine, with its command; in this of its contexts, if one is named.
+    Docker(Option<String>),
 }
 
 impl Output {
@@ -147,14 +237,14 @@ impl Output {
             | Self::OciArchive(_, names)
             | Self::OciDirectory(_, names)
             | Self::DockerArchive(_, names) => names,
-            Self::Tar(_) | Self::Local(_) => &[],
+            Self::Tar(..) | Self::Local(..) | Self::CacheOnly => &[],
         }
     }
 
     /// Whether it goes to standard output.
     pub fn is_to_stdout(&self) -> bool {
         match self {
-            Self::OciArchive(to, _) | Self::DockerArchive(to, _) | Self::Tar(to) => {
+            Self::OciArchive(to, _) | Self::DockerArchive(to, _) | Self::Tar(to, _) => {
                 *to == Destination::Stdout
             }
             _ => false,

@@ -306,6 +306,7 @@ fn report(
             manifest: image.manifest.clone().with_platform(platform.clone()),
             platform,
             config: image.config.clone(),
+            provenance: None,
             layers: layers
                 .map(|(descriptor, diff_id)| LayerReport { descriptor: descriptor.clone(), diff_id })
                 .collect(),

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use gantry_oci::Platform;
 use gantry_release::{
-    BuildReport, BuildRequest, Class, Dockerfile, Error, Gantry, Naming, Output, VerifyMode, VerifyPolicy,
-    build, check_writable,
+    BuildReport, BuildRequest, Class, Destination, Dockerfile, Error, Gantry, Naming, Output, VerifyMode,
+    VerifyPolicy, build, check_writable,
 };
 
 use super::call;
@@ -22,6 +22,8 @@ use crate::{annotation_spec, attest_spec, build_flags, config, exit, metadata, o
 
 /// The reproducible-builds convention.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// How much provenance a metadata file has: `min`, `max` or `disabled`.
+const METADATA_PROVENANCE: &str = "BUILDX_METADATA_PROVENANCE";
 
 /// Runs the command.
 pub(crate) async fn run(global: &Global, args: &Build) -> Result<ExitCode, Error> {
@@ -38,7 +40,8 @@ pub(crate) async fn run(global: &Global, args: &Build) -> Result<ExitCode, Error
     if let Some(asked) = call::parse(method)? {
         return call::run(global, args, &request, asked).await;
     }
-    let prints_id = args.quiet && !request.outputs.iter().any(Output::is_to_stdout);
+    let quiet = args.quiet || args.progress == ProgressMode::Quiet;
+    let prints_id = quiet && !request.outputs.iter().any(Output::is_to_stdout);
     for path in args.metadata_file.iter().chain(&args.iidfile) {
         check_writable(path)?;
     }
@@ -74,19 +77,13 @@ fn print_id(report: &BuildReport) -> Result<(), Error> {
 }
 
 fn request(global: &Global, args: &Build) -> Result<BuildRequest, Error> {
-    let (mut outputs, mut annotations) = (Vec::new(), Vec::new());
-    for spec in &args.output {
-        let parsed = output_spec::parse(spec)?;
-        outputs.push(parsed.output);
-        annotations.extend(parsed.annotations);
-    }
-    annotations.extend(annotation_spec::parse_all(&args.annotation)?);
-    if args.push {
-        outputs.push(Output::Push(Vec::new()));
-    }
-    if outputs.is_empty() {
-        outputs.push(Output::Keep(Vec::new(), Naming::AsGiven));
-    }
+    let specs = output_spec::parse_all(&args.output)?;
+    let form = output_spec::common_form(&specs)?;
+    let artifacts = specs.iter().find_map(|spec| spec.artifacts);
+    let annotations = specs.iter().flat_map(|spec| spec.annotations.clone());
+    let annotations = annotations.chain(annotation_spec::parse_all(&args.annotation)?).collect();
+    let outputs = outputs(args, specs.into_iter().map(|spec| spec.output).collect());
+    build_flags::check_deleted(&outputs, &args.allow)?;
     Ok(BuildRequest {
         context: build_flags::main_context(&args.context),
         contexts: build_flags::named_contexts(&args.build_context)?,
@@ -99,13 +96,40 @@ fn request(global: &Global, args: &Build) -> Result<BuildRequest, Error> {
         outputs,
         annotations,
         terms: terms::terms(&args.terms)?,
-        attestations: attest_spec::options(args)?,
+        attestations: attest_spec::options(args, artifacts)?,
+        reported_provenance: args
+            .metadata_file
+            .as_ref()
+            .and_then(|_| metadata::provenance_mode(&env::var(METADATA_PROVENANCE).unwrap_or_default())),
         cache: build_flags::cache(args)?,
         pull: args.pull,
         verify: VerifyPolicy { mode: verify_mode(args.verify), rules: config::verify_rules(global)? },
         steps: build_flags::steps(args)?,
-        times: output_spec::file_times(&args.output)?,
+        form,
     })
+}
+
+/// The outputs with what `--push` and `--load` stand for; the local store if there are none. `--push` pushes the images
+/// that are kept, if there are any, as buildx has it.
+fn outputs(args: &Build, mut outputs: Vec<Output>) -> Vec<Output> {
+    if args.push {
+        for output in &mut outputs {
+            if let Output::Keep(names, _) = output {
+                *output = Output::Push(std::mem::take(names));
+            }
+        }
+        if !outputs.iter().any(|output| matches!(output, Output::Push(_) | Output::PushByDigest(_))) {
+            outputs.push(Output::Push(Vec::new()));
+        }
+    }
+    let loads = |output: &Output| matches!(output, Output::DockerArchive(Destination::Docker(_), _));
+    if args.load && !outputs.iter().any(loads) {
+        outputs.push(Output::DockerArchive(Destination::Docker(None), Vec::new()));
+    }
+    if outputs.is_empty() {
+        outputs.push(Output::Keep(Vec::new(), Naming::AsGiven));
+    }
+    outputs
 }
 
 /// How strictly a result is verified.
@@ -139,7 +163,9 @@ pub(crate) fn platform(text: &str) -> Result<Platform, Error> {
 /// The build arguments; the time of everything that is built may come from the environment, too, as with buildx.
 fn build_args(texts: &[String]) -> Result<BTreeMap<String, String>, Error> {
     let mut found = BTreeMap::new();
-    if let Ok(epoch) = env::var(EPOCH) {
+    if let Ok(epoch) = env::var(EPOCH)
+        && !epoch.is_empty()
+    {
         found.insert(EPOCH.to_owned(), epoch);
     }
     for text in texts {

@@ -219,8 +219,8 @@ pub(crate) struct WholeCopy<'a> {
     pub(crate) source: &'a SourceRoot<'a>,
     /// This directory of it.
     pub(crate) directory: &'a str,
-    /// The owner of the copies; `None` keeps the source's.
-    pub(crate) owner: Option<(u32, u32)>,
+    /// The owner and time of the copies.
+    pub(crate) look: Look,
     /// Ends it when it is cancelled.
     pub(crate) cancel: &'a CancellationToken,
 }
@@ -228,12 +228,13 @@ pub(crate) struct WholeCopy<'a> {
 impl WholeCopy<'_> {
     /// Copies everything in the directory to `root`, and tells what the directory itself looks like.
     pub(crate) fn to(&self, root: &Path) -> Result<Option<Metadata>, Fault> {
-        let action = whole(self.directory);
+        // Like the reference, it replaces what is in the way.
+        let action = FileActionCopy { always_replace_existing_dest_paths: true, ..whole(self.directory) };
         let copier = Copier {
             root,
             action: &action,
             mode: ModeChange::Keep,
-            look: Look::new(self.owner, -1),
+            look: self.look,
             ownership: self.source.ownership,
             cancel: self.cancel,
         };

@@ -2,16 +2,16 @@
 //!
 //! Their blobs are read from the store as they are written.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 
-use gantry_oci::{Descriptor, Digest, Reference};
+use gantry_oci::{Digest, Reference};
 use gantry_store::{OCI_LAYOUT, Store};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::Delivery;
 use super::layout::Layout;
+use super::{Delivery, docker};
 use crate::error::{Class, Error};
 use crate::request::Destination;
 use crate::whole_file::write_file;
@@ -30,14 +30,17 @@ pub(crate) async fn docker(
 ) -> Result<(), Error> {
     let built = delivery.image.platforms.first().expect("an image has a platform");
     let path = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
+    let tags: Vec<_> = names.iter().filter(|name| name.tag().is_some()).map(Reference::familiar).collect();
     let manifest = json!([{
         "Config": path(&built.report.config.digest),
-        "RepoTags": names.iter().filter(|name| name.tag().is_some()).map(Reference::familiar).collect::<Vec<_>>(),
+        // `null` if there are none, as Go writes it.
+        "RepoTags": (!tags.is_empty()).then_some(tags),
         "Layers": built.report.layers.iter().map(|layer| path(&layer.descriptor.digest)).collect::<Vec<_>>(),
     }]);
-    let root = Descriptor { platform: None, ..built.report.manifest.clone() };
     let manifest = serde_json::to_vec(&manifest).expect("a manifest is plain data");
-    write(delivery, Layout { root: &root, referrers: &[], names }, Some(manifest), to).await
+    let layout =
+        Layout { root: &built.report.manifest, referrers: &[], names, created: built.created.as_deref() };
+    write(delivery, layout, Some(manifest), to).await
 }
 
 async fn write(
@@ -49,8 +52,10 @@ async fn write(
     delivery.fetch_all().await?;
     let store = delivery.gantry.store().clone();
     let blobs = layout.blobs(&store)?;
-    let mut files = vec![("oci-layout", OCI_LAYOUT.as_bytes().to_vec()), ("index.json", layout.index())];
-    files.extend(docker_manifest.map(|manifest| ("manifest.json", manifest)));
+    // The modes are those that BuildKit's archives have.
+    let mut files =
+        vec![("oci-layout", 0o444, OCI_LAYOUT.as_bytes().to_vec()), ("index.json", 0o644, layout.index())];
+    files.extend(docker_manifest.map(|manifest| ("manifest.json", 0o644, manifest)));
     let (to, cancel) = (to.clone(), delivery.cancel.clone());
     let archive = move |out: &mut dyn Write| {
         let mut archive = tar::Builder::new(out);
@@ -59,8 +64,8 @@ async fn write(
         for digest in &blobs {
             append_blob(&mut archive, &store, digest)?;
         }
-        for (name, bytes) in &files {
-            archive.append_data(&mut header(bytes.len() as u64, 0o644), name, bytes.as_slice())?;
+        for (name, mode, bytes) in &files {
+            archive.append_data(&mut header(bytes.len() as u64, *mode), name, bytes.as_slice())?;
         }
         archive.finish()
     };
@@ -85,6 +90,8 @@ pub(crate) fn header(size: u64, mode: u32) -> tar::Header {
     header.set_entry_type(tar::EntryType::Regular);
     header.set_size(size);
     header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
     header.set_mtime(0);
     header
 }
@@ -102,8 +109,16 @@ pub(crate) fn to_destination(
                 Error::new(Class::Internal, format!("cannot write to standard output: {error}"))
             })
         }
-        Destination::File(path) => write_file(path, |out| write(&mut Watched { out, cancel }))
-            .map_err(|error| Error::io("write", path, &error)),
+        Destination::File(path) => {
+            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                fs::create_dir_all(parent).map_err(|error| Error::io("create", parent, &error))?;
+            }
+            write_file(path, |out| write(&mut Watched { out, cancel }))
+                .map_err(|error| Error::io("write", path, &error))
+        }
+        Destination::Docker(context) => {
+            docker::load(context.as_deref(), |out| write(&mut Watched { out, cancel }))
+        }
     };
     written.map_err(|error| match cancel.is_cancelled() {
         true => Error::new(Class::Cancelled, "stopped while writing"),

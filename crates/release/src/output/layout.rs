@@ -14,6 +14,9 @@ use crate::image::layout::{FULL_NAME, NAME};
 use crate::image::layout_writer::LayoutWriter;
 use crate::publish::Contents;
 
+/// Where the time of an image is told. As in its config it is no time of day, so that equal builds give equal bytes.
+const CREATED: &str = "org.opencontainers.image.created";
+
 /// What a layout holds.
 #[derive(Clone, Copy)]
 pub(crate) struct Layout<'a> {
@@ -23,12 +26,19 @@ pub(crate) struct Layout<'a> {
     pub(crate) referrers: &'a [Descriptor],
     /// What it is called.
     pub(crate) names: &'a [Reference],
+    /// When it was made.
+    pub(crate) created: Option<&'a str>,
 }
 
 impl<'a> Layout<'a> {
     /// The whole image.
     pub(crate) fn of(image: &'a Image, names: &'a [Reference]) -> Self {
-        Self { root: &image.root, referrers: &image.referrers, names }
+        // The entry of an image for one platform says which.
+        let root = match image.platforms.as_slice() {
+            [one] if one.report.manifest.digest == image.root.digest => &one.report.manifest,
+            _ => &image.root,
+        };
+        Self { root, referrers: &image.referrers, names, created: image.created.as_deref() }
     }
 
     /// All its blobs, once each, in the order of their digests.
@@ -45,16 +55,19 @@ impl<'a> Layout<'a> {
 
     /// The entries of `index.json`: one per name, or one without a name, and those that refer to the image.
     fn entries(&self) -> Vec<Descriptor> {
+        let mut root = self.root.clone();
+        if let Some(created) = self.created {
+            root.annotations.entry(CREATED.to_owned()).or_insert_with(|| created.to_owned());
+        }
         let named = self.names.iter().map(|name| {
-            let mut entry: Descriptor = self.root.clone();
+            let mut entry: Descriptor = root.clone();
             // BuildKit writes both; tools look for either.
             entry.annotations.insert(FULL_NAME.to_owned(), name.to_string());
             let tag = name.tag().unwrap_or("latest").to_owned();
             entry.annotations.insert(NAME.to_owned(), tag);
             entry
         });
-        let mut entries: Vec<_> =
-            if self.names.is_empty() { vec![self.root.clone()] } else { named.collect() };
+        let mut entries: Vec<_> = if self.names.is_empty() { vec![root.clone()] } else { named.collect() };
         entries.extend(self.referrers.iter().cloned());
         entries
     }

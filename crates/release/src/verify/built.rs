@@ -27,7 +27,8 @@ pub(crate) async fn check_built(
     events: &dyn Events,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
-    let is_given_away = |output: &Output| !matches!(output, Output::Tar(_) | Output::Local(_));
+    let is_given_away =
+        |output: &Output| !matches!(output, Output::Tar(..) | Output::Local(..) | Output::CacheOnly);
     if !request.outputs.iter().any(is_given_away) {
         return Ok(());
     }
