@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Output as Finished, Stdio};
+use std::time::{Duration, SystemTime};
 
-use gantry_oci::{Descriptor, Digest, Document, ImageConfig, Index};
+use gantry_oci::{Descriptor, Digest, Document, ImageConfig, Index, Manifest};
 use gantry_testkit::{FlatImage, FlatKind};
 use serde_json::Value;
 
@@ -183,6 +185,93 @@ fn root_docker_archive() {
 }
 
 #[test]
+fn root_an_image_is_loaded_by_dockers_command() {
+    let mut world = world();
+    let path = format!("{}:/usr/bin:/bin", world.gantry.directory().join("bin").display());
+    world.gantry = world.gantry.env("PATH", path);
+    let docker = |script: &str| {
+        world.gantry.write("bin/docker", format!("#!/bin/sh\n{script}\n"));
+        let path = world.gantry.directory().join("bin/docker");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    docker("echo \"$@\" > called; cat > loaded.tar; echo Loaded");
+    let read = |name: &str| fs::read(world.gantry.directory().join(name)).unwrap();
+    for (flag, called) in [("--load", "load\n"), ("--output=type=docker,context=c", "--context c load\n")] {
+        let output = world.build(&[flag, "--tag=r.test/a:1"]).success();
+        assert_eq!(output.stdout, "", "{flag}");
+        assert_eq!(String::from_utf8(read("called")).unwrap(), called);
+        assert!(entries(read("loaded.tar").as_slice()).contains_key("manifest.json"));
+    }
+    docker("echo no engine >&2; exit 1");
+    let failed = world.build(&["--load"]).code(10);
+    assert!(failed.stderr.contains("`docker load` failed: no engine"), "{}", failed.stderr);
+}
+
+/// Whoever builds, where and when: with an epoch and rewritten times, equal inputs give equal bytes.
+#[test]
+fn root_equal_builds_give_equal_outputs() {
+    const STEPS: &str = "FROM BASE\nRUN mkdir -p /d/e && date > /dev/null && echo 1 > /d/e/f && mkfifo /d/p\nCOPY app.txt sub /etc/\n\
+        WORKDIR /w\nCOPY --link app.txt /x/y/\nRUN rm -r /d/e && ln /etc/app.txt /l && ln -s l /s && touch /bin\n";
+    let outputs = |umask: &str, age: u64| {
+        let mut world = World::new(STEPS);
+        world.gantry = world.gantry.wrapped_by(["sh", "-c", &format!("umask {umask}; exec \"$0\" \"$@\"")]);
+        for name in ["app.txt", "sub/b", "sub/a"] {
+            world.gantry.write(name, name);
+            let file = fs::File::options().write(true).open(world.gantry.directory().join(name)).unwrap();
+            file.set_permissions(fs::Permissions::from_mode(0o640)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+        }
+        fs::set_permissions(world.gantry.directory().join("sub"), fs::Permissions::from_mode(0o755)).unwrap();
+        let form = "rewrite-timestamp=true,compression=zstd";
+        let done = world.build(&[
+            "--build-arg=SOURCE_DATE_EPOCH=1450000000",
+            "--tag=r.test/a:1",
+            &format!("--output=type=oci,dest=oci.tar,{form}"),
+            &format!("--output=type=docker,dest=docker.tar,{form}"),
+            "--output=type=tar,dest=files.tar",
+            "--iidfile=id",
+        ]);
+        done.success();
+        let read = |name: &str| (name.to_owned(), fs::read(world.gantry.directory().join(name)).unwrap());
+        ["oci.tar", "docker.tar", "files.tar", "id"].map(read)
+    };
+    for ((name, one), (_, other)) in outputs("022", 10).into_iter().zip(outputs("077", 100_000)) {
+        assert!(one == other, "{name} differs");
+    }
+}
+
+/// Compression is told by the media types; what is in the layers stays the same.
+#[test]
+fn root_layers_are_compressed_anew() {
+    let world = World::new("FROM BASE\nCOPY Dockerfile /etc/\n");
+    let layers = |output: &str| {
+        build(&world, &["--platform=linux/arm64", "--output", &format!("type=oci,dest=x.tar,{output}")]);
+        let archive = entries(fs::File::open(world.gantry.directory().join("x.tar")).unwrap());
+        let blob = |digest: &Digest| &archive[&format!("blobs/sha256/{}", digest.hex())];
+        let index: Index = serde_json::from_slice(&archive["index.json"]).unwrap();
+        let manifest: Manifest = serde_json::from_slice(blob(&index.manifests[0].digest)).unwrap();
+        let config: ImageConfig = serde_json::from_slice(blob(&manifest.config.digest)).unwrap();
+        let types = manifest.layers.iter().map(|layer| {
+            assert_eq!(Digest::of(blob(&layer.digest)), layer.digest);
+            layer.media_type.rsplit('.').next().unwrap().to_owned()
+        });
+        (types.collect::<Vec<_>>(), config.rootfs.diff_ids)
+    };
+    let (types, content) = layers("compression=gzip");
+    assert_eq!(types, ["tar+gzip", "tar+gzip"]);
+    for (output, wanted) in [
+        ("compression=zstd", ["tar+gzip", "tar+zstd"]),
+        ("compression=zstd,force-compression=true", ["tar+zstd", "tar+zstd"]),
+        ("compression=uncompressed,force-compression=true", ["tar", "tar"]),
+        ("compression-level=1,force-compression=true", ["tar+gzip", "tar+gzip"]),
+    ] {
+        let (types, found) = layers(output);
+        assert_eq!((types, found), (wanted.map(str::to_owned).to_vec(), content.clone()), "{output}");
+    }
+    assert_eq!(FlatImage::read(&world.gantry.directory().join("x.tar"))["linux/arm64"].layers(), 2);
+}
+
+#[test]
 fn root_docker_archive_holds_one_platform() {
     let world = world();
     let output = world.build(&[BOTH, "--output=type=docker,dest=app.tar"]).code(2);
@@ -314,10 +403,13 @@ fn root_files_for_scripts() {
             "containerimage.descriptor",
             "containerimage.digest",
             "image.name",
+            "buildx.build.provenance",
             "gantry.platforms",
         ]
     );
     assert_eq!(metadata["image.name"], "r.example/a:1,r.example/b:2");
+    assert_eq!(metadata["containerimage.descriptor"]["platform"]["os"], "linux");
+    assert_eq!(metadata["buildx.build.provenance"]["invocation"]["configSource"]["entryPoint"], "Dockerfile");
     let config = metadata["containerimage.config.digest"].as_str().unwrap();
     assert_eq!(id, format!("{config}\n"), "--quiet prints the id and nothing else");
     assert_eq!(fs::read_to_string(directory.join("id")).unwrap(), config);
@@ -340,6 +432,7 @@ fn root_files_for_scripts_of_several_platforms() {
     assert_eq!(fs::read_to_string(world.gantry.directory().join("id")).unwrap(), index);
     let platforms = metadata["gantry.platforms"].as_object().unwrap();
     assert_eq!(platforms.keys().collect::<Vec<_>>(), ["linux/amd64", "linux/arm64"]);
+    assert!(metadata["buildx.build.provenance/linux/arm64"].is_object(), "{metadata}");
     for platform in platforms.values() {
         assert_eq!(platform["layers"].as_array().unwrap().len(), 2, "{platform}");
     }
