@@ -81,6 +81,10 @@ pub struct Matcher {
     rules: Vec<Rule>,
 }
 
+/// Which rules of a list are known to match a directory. The default: nothing is known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Known(Vec<bool>);
+
 impl Matcher {
     /// Compiles patterns; empty ones are skipped.
     pub fn new(patterns: &[impl AsRef<str>]) -> Result<Self, PatternError> {
@@ -103,9 +107,40 @@ impl Matcher {
         excluded
     }
 
+    /// As [`Matcher::excludes`] for a walk from the top: `parent` is what this said of the directory that the path is in,
+    /// or nothing known.
+    ///
+    /// Not quite the same answer. Of a directory only those rules are tried that could change the answer for itself,
+    /// and a rule that was not tried there counts below it for what it matches by itself: with `a/b` and `!a`, the
+    /// second never gets to say anything of `a`, and so nothing of `a/b`. Builders walk, so this is what they do.
+    pub fn excludes_in(&self, path: &str, parent: &Known) -> (bool, Known) {
+        let mut excluded = false;
+        let mut matched = vec![false; self.rules.len()];
+        for (index, rule) in self.rules.iter().enumerate() {
+            let above = parent.0.get(index).copied();
+            if above != Some(true) && rule.reincludes != excluded {
+                continue;
+            }
+            matched[index] = match above {
+                Some(true) => true,
+                Some(false) => rule.program.matches(path),
+                None => rule.program.matches_or_parent(path),
+            };
+            if matched[index] {
+                excluded = !rule.reincludes;
+            }
+        }
+        (excluded, Known(matched))
+    }
+
     /// Whether some pattern begins with `!`.
     pub fn reincludes(&self) -> bool {
         self.rules.iter().any(|rule| rule.reincludes)
+    }
+
+    /// Whether some pattern without `!` may match a path below this directory.
+    pub fn may_select_below(&self, directory: &str) -> bool {
+        self.rules.iter().any(|rule| !rule.reincludes && rule.program.may_match_below(directory))
     }
 
     /// Whether some `!` pattern may match a path below this directory, so that a walk has to enter it although it

@@ -90,6 +90,27 @@ fn one_pattern_excludes() {
 }
 
 #[test]
+fn a_walk_tries_only_what_could_matter() {
+    for (patterns, path, excluded) in [
+        (&["d", "!d/k"][..], "d/k", false),
+        (&["d", "!d/k", "d"], "d/k", false),
+        (&["a/b", "!a"], "a/b", true),
+        (&["a/b", "!a", "!a/b/c"], "a/b/c", false),
+        (&["*", "!a", "a/b"], "a/b/c", true),
+        (&["**/x", "!y"], "y/x", true),
+    ] {
+        let matcher = Matcher::new(patterns).unwrap();
+        let (mut known, mut found) = (Known::default(), false);
+        for end in path.match_indices('/').map(|(end, _)| end).chain([path.len()]) {
+            (found, known) = matcher.excludes_in(&path[..end], &known);
+        }
+        assert_eq!(found, excluded, "{patterns:?} on {path}");
+        let unknown = matcher.excludes_in(path, &Known::default()).0;
+        assert_eq!(unknown, matcher.excludes(path), "{patterns:?} on {path}, unprepared");
+    }
+}
+
+#[test]
 fn the_last_match_wins() {
     for (patterns, path, excluded) in [
         (&["dir", "!dir/a"][..], "dir/a", false),
