@@ -1,6 +1,8 @@
 //! A user's archive unpacked into a root file system, as `ADD` does.
 //!
-//! Unlike a layer, the archive describes files and nothing else: no name in it is a whiteout.
+//! Unlike a layer, the archive describes files and nothing else: no name in it is a whiteout. It is unpacked as if its
+//! destination were the root of everything, so `..` and absolute links end there, and as the reference does it reads
+//! no further than the archive's end.
 
 use std::io::Read;
 use std::path::Path;
@@ -33,15 +35,13 @@ pub fn extract_archive(
         .make_directories(&dest)
         .map_err(|error| LayerError::file("make the directory", &dest, error))?;
 
-    let mut extractor = Extractor::new(Root::new(inner), Target::Merged { owner }, limits);
+    let mut extractor = Extractor::new(Root::without_detours(inner), Target::Merged { owner }, limits);
     let mut archive = TarReader::new(Decompressed::new(archive, limits)?);
     while let Some(entry) = archive.next_entry()? {
         if let Some(path) = extractor.admit(&entry)? {
             extractor.make(&path, &entry, &mut archive)?;
         }
     }
-    // A checksum of the compression may come last.
-    archive.drain()?;
     extractor.finish()
 }
 
@@ -50,7 +50,8 @@ pub fn extract_archive(
 /// Looks inside a compression, so that a compressed text is no archive. What cannot be read is none.
 pub fn is_archive(file: impl Read + Send) -> bool {
     let Ok(decompressed) = Decompressed::new(file, Limits::default()) else { return false };
-    matches!(TarReader::new(decompressed).next_entry(), Ok(Some(_)))
+    // An entry that is refused shows that it is an archive as well as any other.
+    matches!(TarReader::new(decompressed).next_entry(), Ok(Some(_)) | Err(LayerError::Refused { .. }))
 }
 
 /// The modification time, in seconds since 1970, of the newest file in an archive. `None` if there is no file in it, or if

@@ -5,14 +5,15 @@
 //! end, since every file made in a directory changes them.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::fs::{chmodat, chownat, fchmod, fchown, fsetxattr, futimens, lsetxattr, utimensat};
-use rustix::fs::{linkat, makedev, mkdirat, mknodat, openat, symlinkat};
+use rustix::fs::{fstat, linkat, makedev, mkdirat, mknodat, openat, symlinkat};
 use rustix::io::Errno;
 
 use crate::entry::{Entry, Kind, Time};
@@ -26,6 +27,10 @@ use crate::xattr;
 
 /// Bytes of a file written at a time.
 const WRITE_BUFFER: usize = 128 << 10;
+
+/// The seconds that an archive of ADD may have as times: those whose nanoseconds are a positive 64-bit number.
+const ARCHIVE_TIMES: RangeInclusive<i64> = 0..=i64::MAX / 1_000_000_000;
+const SET_GROUP: u32 = 0o2000;
 
 /// What an archive was unpacked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,20 +90,32 @@ impl Extractor {
         if self.done.entries > self.limits.entries {
             return Err(LayerError::Limit { what: "entries", limit: self.limits.entries });
         }
-        if let Target::Merged { .. } = self.target
-            && (self.root.climbs_out(&entry.name)
-                || (entry.kind == Kind::HardLink && self.root.climbs_out(&entry.link)))
-        {
-            return Err(LayerError::refused(
-                &entry.name,
-                "it leads out of the directory that it is unpacked into",
-            ));
-        }
         let path = root::clean(&entry.name);
         if path.split(|&byte| byte == b'/').count() > self.limits.depth {
             return Err(LayerError::Limit { what: "directories in a path", limit: self.limits.depth as u64 });
         }
-        Ok(Some(path).filter(|path| !path.is_empty()))
+        if !path.is_empty() {
+            return Ok(Some(path));
+        }
+        self.destination(entry)?;
+        Ok(None)
+    }
+
+    /// Takes in an entry for what is unpacked into. Only an archive may describe that, and only by a name that leads to
+    /// the root, like `/`: the `.` that so many archives begin with says nothing.
+    fn destination(&mut self, entry: &Entry) -> Result<(), LayerError> {
+        if matches!(self.target, Target::Overlay { .. }) || root::is_here(&entry.name) {
+            return Ok(());
+        }
+        if entry.kind != Kind::Directory {
+            return Err(LayerError::refused(&entry.name, "it would replace what it is unpacked into"));
+        }
+        let directory =
+            self.root.open_directory(b"").map_err(|error| LayerError::file("open", b"/", error))?;
+        let metadata = self.metadata(entry);
+        settle_open(b"/", &directory, &metadata)?;
+        self.directories.push((Vec::new(), metadata.mtime));
+        Ok(())
     }
 
     /// Makes what an entry describes at a clean path, in place of what an earlier entry has made there.
@@ -165,7 +182,13 @@ impl Extractor {
             match self.root.open_directory(path) {
                 Ok(directory) => futimens(&directory, &timestamps(*time))
                     .map_err(|error| LayerError::file("set the time of", path, error))?,
-                // A later entry has put something else there.
+                // A later entry has put something else there. For an archive of ADD its time is that of the directory, and
+                // the directory has to be reached.
+                Err(_) if matches!(self.target, Target::Merged { .. }) => self
+                    .root
+                    .open_anything(path)
+                    .and_then(|other| futimens(&other, &timestamps(*time)))
+                    .map_err(|error| LayerError::file("set the time of", path, error))?,
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                 Err(error) => return Err(LayerError::file("open", path, error)),
             }
@@ -206,6 +229,11 @@ impl Extractor {
             }
             let directory =
                 self.root.open_directory(path).map_err(|error| LayerError::file("open", path, error))?;
+            if matches!(self.target, Target::Merged { .. }) {
+                let made = fstat(&directory).map_err(|error| looking(path, error))?;
+                // A directory that passes its group on passes that on, too.
+                entry.mode |= made.st_mode & SET_GROUP;
+            }
             // What no entry describes is nobody's to give away: it stays root's, whatever owner is asked for.
             let metadata = Metadata { owner: (entry.uid, entry.gid), ..self.metadata(&entry) };
             settle_open(path, &directory, &metadata)?;
@@ -229,8 +257,9 @@ impl Extractor {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = openat(&place.directory, &*place.name, flags, Mode::empty()).map_err(failed)?;
-        settle_open(path, &directory, &self.metadata(entry))?;
-        self.directories.push((path.to_vec(), entry.mtime));
+        let metadata = self.metadata(entry);
+        settle_open(path, &directory, &metadata)?;
+        self.directories.push((path.to_vec(), metadata.mtime));
         Ok(())
     }
 
@@ -246,8 +275,16 @@ impl Extractor {
         let file = self.replacing(place, make).map_err(|error| LayerError::file("make", path, error))?;
         let mut file = File::from(file);
         let mut content = archive.content();
+        let mut has_holes = false;
         loop {
+            let hole = content.pass_hole();
+            has_holes |= hole > 0;
+            if hole > 0 {
+                file.seek_relative(hole.cast_signed())
+                    .map_err(|error| LayerError::file("write", path, error))?;
+            }
             match content.read(&mut self.buffer) {
+                Ok(0) if hole > 0 => {}
                 Ok(0) => break,
                 Ok(read) => file
                     .write_all(&self.buffer[..read])
@@ -256,9 +293,14 @@ impl Extractor {
                 Err(error) => return Err(LayerError::reading(error)),
             }
         }
+        if has_holes {
+            // One at the end was passed over, but nothing was written behind it.
+            file.set_len(entry.size).map_err(|error| LayerError::file("write", path, error))?;
+        }
         let file = OwnedFd::from(file);
-        settle_open(path, &file, &self.metadata(entry))?;
-        futimens(&file, &timestamps(entry.mtime))
+        let metadata = self.metadata(entry);
+        settle_open(path, &file, &metadata)?;
+        futimens(&file, &timestamps(metadata.mtime))
             .map_err(|error| LayerError::file("set the time of", path, error))
     }
 
@@ -289,7 +331,12 @@ impl Extractor {
         self.replacing(place, link).map_err(|error| LayerError::file("make the hard link", path, error))?;
         match self.target {
             Target::Overlay { .. } => Ok(()),
-            Target::Merged { .. } if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => Ok(()),
+            Target::Merged { .. } if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
+                // Of a link's metadata only the owner can be meant for it.
+                let (uid, gid) = ids(self.metadata(entry).owner);
+                chownat(&place.directory, &*place.name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_err(|error| LayerError::file("change the owner of", path, error))
+            }
             Target::Merged { .. } => self.settle_node(path, place, entry),
         }
     }
@@ -350,7 +397,12 @@ impl Extractor {
             Target::Merged { owner: Some(owner) } => owner,
             Target::Merged { owner: None } | Target::Overlay { .. } => (entry.uid, entry.gid),
         };
-        Metadata { mode: entry.mode, owner, xattrs: &entry.xattrs, mtime: entry.mtime }
+        let mtime = match self.target {
+            // What is out of bounds is the epoch, as with the reference.
+            Target::Merged { .. } if !ARCHIVE_TIMES.contains(&entry.mtime.seconds) => Time::default(),
+            _ => entry.mtime,
+        };
+        Metadata { mode: entry.mode, owner, xattrs: &entry.xattrs, mtime }
     }
 }
 

@@ -21,8 +21,19 @@ const MAX_ATTEMPTS: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Root {
     directory: OwnedFd,
+    /// What becomes of a link that leads nowhere where a directory is needed.
+    dangling: Dangling,
     /// The directory of the last entry, as the next one is likely to be in it too.
     recent: Option<(Vec<u8>, Rc<OwnedFd>)>,
+}
+
+/// What becomes of a link that leads nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dangling {
+    /// It is followed, and what it names is made, inside the root.
+    Followed,
+    /// It is in the way.
+    Refused,
 }
 
 /// A name in an open directory.
@@ -43,7 +54,12 @@ impl Root {
 
     /// Makes a directory the root.
     pub(crate) fn new(directory: OwnedFd) -> Self {
-        Self { directory, recent: None }
+        Self { directory, dangling: Dangling::Followed, recent: None }
+    }
+
+    /// Makes a directory the root, in which no link that leads nowhere is followed to make what it names.
+    pub(crate) fn without_detours(directory: OwnedFd) -> Self {
+        Self { dangling: Dangling::Refused, ..Self::new(directory) }
     }
 
     /// The place of a clean path, and the directories that had to be made for it, the outermost first.
@@ -72,55 +88,20 @@ impl Root {
         self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY)
     }
 
+    /// Opens whatever is there, following links inside the root, such that its times can be changed.
+    pub(crate) fn open_anything(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        self.resolve(path, OFlags::RDONLY | OFlags::NONBLOCK)
+    }
+
     /// The directory of this path and those that had to be made on the way to it, the outermost first.
     ///
-    /// A link that leads nowhere is followed all the same, and its target is made: inside the root.
+    /// A link that leads nowhere is followed all the same, if this root allows it, and its target is made: inside the root.
     pub(crate) fn make_directories(&self, path: &[u8]) -> Result<(OwnedFd, Vec<Vec<u8>>), Errno> {
         match self.resolve(path, OFlags::PATH | OFlags::DIRECTORY) {
             Ok(directory) => Ok((directory, Vec::new())),
             Err(Errno::NOENT) => self.make_missing(path),
             Err(error) => Err(error),
         }
-    }
-
-    /// Whether a name as an archive has it climbs out of the root, by itself or by a relative link on its way.
-    ///
-    /// Nothing would get out: the kernel keeps it inside. But an archive that tries is no archive to be unpacked.
-    pub(crate) fn climbs_out(&self, name: &[u8]) -> bool {
-        let mut done: Vec<u8> = Vec::new();
-        let mut to_go = components_reversed(name);
-        let mut links = 0;
-        while let Some(component) = to_go.pop() {
-            if component == b".." {
-                if done.is_empty() {
-                    return true;
-                }
-                done = split(&done).0.to_vec();
-                continue;
-            }
-            let here = join(&done, &component);
-            // The last component is what is made; a link that is there is replaced, not followed.
-            let target = match to_go.is_empty() {
-                true => None,
-                false => self
-                    .resolve(&here, OFlags::PATH | OFlags::NOFOLLOW)
-                    .and_then(|found| readlinkat(&found, "", Vec::new()))
-                    .ok(),
-            };
-            let Some(target) = target else {
-                done = here;
-                continue;
-            };
-            links += 1;
-            if links > MAX_LINKS {
-                return false;
-            }
-            if target.as_bytes().starts_with(b"/") {
-                done.clear();
-            }
-            to_go.extend(components_reversed(target.as_bytes()));
-        }
-        false
     }
 
     /// Removes whatever is at a place.
@@ -155,6 +136,10 @@ impl Root {
             };
             match FileType::from_raw_mode(fstat(&found)?.st_mode) {
                 FileType::Directory => done = here,
+                FileType::Symlink if self.dangling == Dangling::Refused => {
+                    self.resolve(&here, OFlags::PATH | OFlags::DIRECTORY)?;
+                    done = here;
+                }
                 FileType::Symlink => {
                     links += 1;
                     if links > MAX_LINKS {
@@ -214,6 +199,21 @@ pub(crate) fn clean(name: &[u8]) -> Vec<u8> {
         }
     }
     components.join(&b'/')
+}
+
+/// Whether a name that leads to the root means "here": it does not begin at the root and never climbs above it.
+pub(crate) fn is_here(name: &[u8]) -> bool {
+    let mut depth = 0_usize;
+    !name.starts_with(b"/")
+        && name.split(|&byte| byte == b'/').all(|component| {
+            let deeper = match component {
+                b"" | b"." => Some(depth),
+                b".." => depth.checked_sub(1),
+                _ => Some(depth + 1),
+            };
+            depth = deeper.unwrap_or_default();
+            deeper.is_some()
+        })
 }
 
 /// A clean path as its directory and its last component.
@@ -276,6 +276,17 @@ mod tests {
             ("...", "..."),
         ] {
             assert_eq!(String::from_utf8(clean(name.as_bytes())).unwrap(), expected, "{name}");
+        }
+        for (name, here) in [
+            (".", true),
+            ("./", true),
+            ("a/..", true),
+            ("", true),
+            ("/", false),
+            ("..", false),
+            ("a/../..", false),
+        ] {
+            assert_eq!(is_here(name.as_bytes()), here, "{name}");
         }
     }
 }

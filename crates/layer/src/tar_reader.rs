@@ -1,8 +1,10 @@
 //! The bytes of a tar archive to entries, trusting none of them.
 //!
 //! Reads ustar, PAX, GNU long names and old tars. Extended headers are bounded, because a header may claim any size
-//! for them; sparse files are refused, because no builder writes them into layers and they are a way to claim more
+//! for them; in layers sparse files are refused, because no builder writes them there and they are a way to claim more
 //! than was sent. No input makes it panic.
+
+mod sparse;
 
 use std::io::{self, Read};
 
@@ -13,6 +15,7 @@ use crate::error::{LayerError, shown};
 use crate::index::{LayerIndex, Recorder};
 use crate::limits::Limits;
 use crate::tar_writer::BLOCK;
+use sparse::{Data, Form, Sparse};
 
 /// What one extended header may hold, the same bound as Go's `archive/tar` has.
 const MAX_EXTENDED: u64 = 1 << 20;
@@ -25,8 +28,20 @@ pub(crate) struct TarReader<R> {
     content: u64,
     /// What fills the last block of that content.
     padding: u64,
+    /// Where the current entry has holes, and how far it was read.
+    holes: Option<Holes>,
     /// Sees every entry and what is read of its content.
     recorder: Option<Recorder>,
+}
+
+/// What is still to come of a file with holes.
+#[derive(Debug)]
+struct Holes {
+    file: Sparse,
+    /// How much of it was read.
+    position: u64,
+    /// Which of its pieces of data comes next, or is being read.
+    next: usize,
 }
 
 /// What extended headers say about the entry that follows them.
@@ -39,11 +54,12 @@ struct Extended {
     size: Option<u64>,
     mtime: Option<Time>,
     xattrs: Xattrs,
+    sparse: sparse::Records,
 }
 
 impl<R: Read> TarReader<R> {
     pub(crate) fn new(input: R) -> Self {
-        Self { input, content: 0, padding: 0, recorder: None }
+        Self { input, content: 0, padding: 0, holes: None, recorder: None }
     }
 
     /// A reader that makes an index of what passes: see [`TarReader::finish_index`].
@@ -57,7 +73,7 @@ impl<R: Read> TarReader<R> {
         self.show_rest()?;
         loop {
             self.skip(self.content + self.padding)?;
-            (self.content, self.padding) = (0, 0);
+            (self.content, self.padding, self.holes) = (0, 0, None);
             let Some(header) = self.next_header()? else { return Ok(None) };
             match header.as_old().linkflag[0] {
                 b'x' => {
@@ -155,7 +171,8 @@ impl<R: Read> TarReader<R> {
 
     fn entry(&mut self, header: &Header, flag: u8, extended: Extended) -> Result<Entry, LayerError> {
         let old = header.as_old();
-        let name = extended.name.unwrap_or_else(|| header.path_bytes().into_owned());
+        let real_name = extended.sparse.name().map(<[u8]>::to_vec);
+        let name = real_name.or(extended.name).unwrap_or_else(|| header.path_bytes().into_owned());
         let link = extended.link.unwrap_or_else(|| until_nul(old.linkname.to_vec()));
         for text in [&name, &link] {
             if text.contains(&0) {
@@ -177,7 +194,7 @@ impl<R: Read> TarReader<R> {
             id.filter(|&id| id != u32::MAX)
                 .ok_or_else(|| LayerError::refused(&name, format!("its {what} is not a valid number")))
         };
-        let entry = Entry {
+        let mut entry = Entry {
             kind,
             mode: (unsigned(&old.mode, "mode")? & 0o7777) as u32,
             uid: id(extended.uid, &old.uid, "owner")?,
@@ -192,10 +209,46 @@ impl<R: Read> TarReader<R> {
             name,
         };
         (self.content, self.padding) = (entry.size, padding(entry.size));
+        if let Some(form) = extended.sparse.form().filter(|_| kind == Kind::File) {
+            entry.size = self.sparse(extended.sparse, &form)?;
+        }
         if let Some(recorder) = &mut self.recorder {
             recorder.begin(&entry)?;
         }
         Ok(entry)
+    }
+
+    /// Prepares to read a file with holes, and gives its size.
+    fn sparse(&mut self, records: sparse::Records, form: &Form) -> Result<u64, LayerError> {
+        if self.recorder.is_some() {
+            return Err(LayerError::damaged("it has a sparse file, which is not supported in a layer"));
+        }
+        let front = match form {
+            Form::InHeader => None,
+            Form::InFront => Some(self.sparse_map()?),
+        };
+        let file = records.file(front, self.content)?;
+        let size = file.size;
+        self.holes = Some(Holes { file, position: 0, next: 0 });
+        Ok(size)
+    }
+
+    /// Reads the map that stands in front of the data, in whole blocks.
+    fn sparse_map(&mut self) -> Result<Vec<u64>, LayerError> {
+        let mut text = Vec::new();
+        let (mut seen, mut wanted) = (0, None);
+        while wanted.is_none_or(|wanted| seen < wanted) {
+            let mut block = [0; BLOCK];
+            self.content().read_exact(&mut block).map_err(LayerError::reading)?;
+            seen += block.iter().filter(|&&byte| byte == b'\n').count();
+            text.extend(block);
+            if let Some(end) = text.iter().position(|&byte| byte == b'\n').filter(|_| wanted.is_none()) {
+                wanted = Some(sparse::lines(&text[..end])?);
+            } else if wanted.is_none() {
+                return Err(LayerError::damaged("the map of a file with holes has no count"));
+            }
+        }
+        sparse::front(&text, wanted.unwrap_or_default())
     }
 
     fn skip(&mut self, bytes: u64) -> Result<(), LayerError> {
@@ -209,9 +262,30 @@ impl<R: Read> TarReader<R> {
 #[derive(Debug)]
 pub(crate) struct Content<'a, R>(&'a mut TarReader<R>);
 
+impl<R> Content<'_, R> {
+    /// Passes over the hole that comes next, and says how long it is: 0 if data comes next, or the end.
+    pub(crate) fn pass_hole(&mut self) -> u64 {
+        let Some(holes) = &mut self.0.holes else { return 0 };
+        let is_read = |data: &Data| data.offset + data.length <= holes.position;
+        holes.next += holes.file.data[holes.next..].iter().take_while(|data| is_read(data)).count();
+        let end = holes.file.data.get(holes.next).map_or(holes.file.size, |data| data.offset);
+        let length = end.saturating_sub(holes.position);
+        holes.position += length;
+        length
+    }
+
+    /// How much of what comes next is data.
+    fn data(&self) -> u64 {
+        let Some(holes) = &self.0.holes else { return self.0.content };
+        let piece = holes.file.data.get(holes.next);
+        piece.map_or(0, |data| (data.offset + data.length).saturating_sub(holes.position))
+    }
+}
+
+/// Of a file with holes, reads up to the next hole.
 impl<R: Read> Read for Content<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = usize::try_from(self.0.content).unwrap_or(usize::MAX).min(buffer.len());
+        let wanted = usize::try_from(self.data()).unwrap_or(usize::MAX).min(buffer.len());
         if wanted == 0 {
             return Ok(0);
         }
@@ -220,6 +294,9 @@ impl<R: Read> Read for Content<'_, R> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.0.content -= read as u64;
+        if let Some(holes) = &mut self.0.holes {
+            holes.position += read as u64;
+        }
         if let Some(recorder) = &mut self.0.recorder {
             recorder.take(&buffer[..read]);
         }
@@ -249,7 +326,7 @@ fn kind(header: &Header, flag: u8, name: &[u8]) -> Result<Kind, LayerError> {
     Ok(match flag {
         // Tars from before POSIX have no type for directories, only the slash.
         0 if name.ends_with(b"/") => Kind::Directory,
-        0 | b'0' | b'7' => Kind::File,
+        0 | b'0' => Kind::File,
         b'1' => Kind::HardLink,
         b'2' => Kind::Symlink,
         b'3' => device().map(|(major, minor)| Kind::Char(major, minor))?,
@@ -287,8 +364,8 @@ impl Extended {
             self.xattrs.push((name.to_vec(), value.to_vec()));
             return Ok(());
         }
-        if key.starts_with(b"GNU.sparse.") {
-            return Err(LayerError::damaged("it has a sparse file, which is not supported"));
+        if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+            return self.sparse.set(key, value);
         }
         // An empty value takes the field of the header again.
         let text = (!value.is_empty()).then_some(value);
@@ -390,51 +467,4 @@ fn padding(size: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_in_all_their_forms() {
-        for (field, value) in [
-            (&b"0000755\0"[..], Some(0o755)),
-            (b"   755 \0", Some(0o755)),
-            (b"\0\0\0\0\0\0\0\0", Some(0)),
-            (b"0000789\0", None),
-            (b"-000001\0", None),
-            (b"777777777777777777777777777777", None),
-            (&[0x80, 0, 0, 1, 0, 0, 0, 0], Some(1 << 32)),
-            (&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], Some(-1)),
-            (&[0xff; 12], Some(-1)),
-            (&[0x80, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], None),
-        ] {
-            assert_eq!(number(field, "field").ok(), value, "{field:x?}");
-        }
-    }
-
-    #[test]
-    fn times_keep_nanoseconds() {
-        for (text, expected) in [
-            ("1", Some((1, 0))),
-            ("1.5", Some((1, 500_000_000))),
-            ("1.1234567899", Some((1, 123_456_789))),
-            ("-1.25", Some((-2, 750_000_000))),
-            ("-0.5", Some((-1, 500_000_000))),
-            ("", None),
-            ("1.x", None),
-            ("99999999999999999999", None),
-        ] {
-            let found = time(text.as_bytes()).map(|time| (time.seconds, time.nanoseconds));
-            assert_eq!(found, expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn records_that_lie_about_their_length_are_damage() {
-        for bad in
-            ["", "5 a=b", "99 a=b\n", "0 a=b\n", "2 a=b\n", "x a=b\n", "18446744073709551616 a=b\n", " a=b\n"]
-        {
-            assert_eq!(split_record(bad.as_bytes()), None, "{bad}");
-        }
-        assert_eq!(split_record(b"6 a=b\nrest"), Some((&b"a=b"[..], &b"rest"[..])));
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! Whole trees and whole archives, through the public functions.
 
+mod added;
 mod damaged;
 mod hostile;
 mod layers_below;

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::{extract_archive, write_tree};
+use crate::write_tree;
 
 const CAPABILITY: &[u8] = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
@@ -189,43 +189,6 @@ fn root_the_tar_tool_reads_what_is_written() {
         ours.push(b'\n');
     }
     assert_eq!(String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&ours));
-}
-
-#[test]
-fn archives_are_added_with_an_owner_and_without_whiteouts() {
-    let user = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let foreign = Entry { uid: 4_000_000, gid: 4_000_000, ..file("sub/.wh.kept") };
-    let tar = archive(&[
-        dir("./"),
-        foreign,
-        symbolic("up", "/etc"),
-        file("up/inside"),
-        hard("twin", "sub/.wh.kept"),
-    ]);
-    let tree = Tree::new();
-    tree.dir("real").link("/real", "opt");
-    let done = extract_archive(&*tar, tree.root(), "/opt/app/", Some(user)).unwrap();
-    assert_eq!(done.entries, 5);
-    let stat = |name: &str| fs::symlink_metadata(tree.path(name)).unwrap();
-    assert_eq!((stat("real/app/sub/.wh.kept").uid(), stat("real/app/sub/.wh.kept").gid()), user);
-    assert_eq!(stat("real/app/twin").ino(), stat("real/app/sub/.wh.kept").ino());
-    assert_eq!(fs::read(tree.path("real/app/etc/inside")).unwrap(), b"bytes", "links end in the destination");
-    assert!(!tree.path("etc").exists());
-}
-
-#[test]
-fn archives_are_added_whatever_their_compression() {
-    let tar = archive(&[file("f")]);
-    for compression in [Compression::None, Compression::GZIP, Compression::ZSTD] {
-        let mut packed = Vec::new();
-        crate::compression::compress(compression, &mut packed, |sink| {
-            sink.write_all(&tar).map_err(LayerError::Output)
-        })
-        .unwrap();
-        let tree = Tree::new();
-        extract_archive(&*packed, tree.root(), "", None).unwrap();
-        assert_eq!(fs::read(tree.path("f")).unwrap(), b"bytes", "{compression:?}");
-    }
 }
 
 #[test]
