@@ -68,6 +68,9 @@ pub enum Fault {
     /// A directory is needed where there is something else.
     #[error("a directory is needed at `{}`, but something else is there", .0.display())]
     NotADirectory(PathBuf),
+    /// A file is needed where there is something else.
+    #[error("`{}` of the image is not a regular file", .0.display())]
+    NotAFile(PathBuf),
     /// A file of the context changed while it was being read.
     #[error("`{}` changed while it was being copied", .0.display())]
     Changed(PathBuf),

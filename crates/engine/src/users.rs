@@ -3,8 +3,8 @@
 //! Two rules, both BuildKit's: a RUN whose user is unknown fails; an owner of copied files that is unknown is 0.
 
 use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
 
 use gantry_llb::pb;
 use gantry_llb::pb::user_opt::User as Named;
@@ -13,6 +13,8 @@ use gantry_sandbox::User;
 use crate::error::{At, Fault};
 use crate::rooted;
 
+const PASSWD: &str = "/etc/passwd";
+const GROUP: &str = "/etc/group";
 /// A larger file is no user database but an attack on memory.
 const MAX_USER_FILE: u64 = 10 << 20;
 
@@ -120,6 +122,7 @@ pub(crate) fn owner(root: &Path, owner: Option<&pb::ChownOpt>) -> Result<Option<
         Some(Named::ById(number)) => (uid, gid) = (possible(*number, "user")?, *number),
         Some(Named::ByName(named)) => {
             known_here(named, "user")?;
+            regular(root, PASSWD)?;
             if let Some(entry) = passwd(root)?.iter().find(|entry| entry.name == named.name) {
                 (uid, gid) = (id(entry.uid, "user")?, id(entry.gid, "group")?);
             }
@@ -130,6 +133,7 @@ pub(crate) fn owner(root: &Path, owner: Option<&pb::ChownOpt>) -> Result<Option<
         Some(Named::ById(number)) => gid = possible(*number, "group")?,
         Some(Named::ByName(named)) => {
             known_here(named, "group")?;
+            regular(root, GROUP)?;
             if let Some(entry) = groups(root)?.iter().find(|entry| entry.name == named.name) {
                 gid = id(entry.gid, "group")?;
             }
@@ -172,7 +176,7 @@ fn known_here(named: &pb::NamedUserOpt, kind: &'static str) -> Result<(), Fault>
 }
 
 fn passwd(root: &Path) -> Result<Vec<PasswdEntry>, Fault> {
-    let text = read(root, "/etc/passwd")?;
+    let text = read(root, PASSWD)?;
     let parse = |line: &str| {
         let mut fields = line.split(':').map(str::to_owned);
         let name = fields.next().unwrap_or_default();
@@ -183,7 +187,7 @@ fn passwd(root: &Path) -> Result<Vec<PasswdEntry>, Fault> {
 }
 
 fn groups(root: &Path) -> Result<Vec<GroupEntry>, Fault> {
-    let text = read(root, "/etc/group")?;
+    let text = read(root, GROUP)?;
     let parse = |line: &str| {
         let mut fields = line.split(':').map(str::to_owned);
         let name = fields.next().unwrap_or_default();
@@ -204,9 +208,30 @@ fn number(field: Option<String>) -> i64 {
     field.and_then(|field| field.parse().ok()).unwrap_or(0)
 }
 
+/// The place of a user file; `None` if there is nothing at its path.
+fn place(root: &Path, path: &str) -> Result<Option<PathBuf>, Fault> {
+    let path = Path::new(path);
+    match rooted::resolve(root, path) {
+        Ok(place) if place.symlink_metadata().is_ok() => Ok(Some(place)),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(None),
+        Err(error) => Err(error).at("resolve", path),
+    }
+}
+
+/// Fails if there is something else than a file.
+fn regular(root: &Path, path: &str) -> Result<(), Fault> {
+    match place(root, path)? {
+        Some(place) if !place.metadata().is_ok_and(|metadata| metadata.is_file()) => {
+            Err(Fault::NotAFile(path.into()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The file's text; empty if there is none, or if it is no regular file.
 fn read(root: &Path, path: &str) -> Result<String, Fault> {
-    let path = rooted::resolve(root, Path::new(path)).at("resolve", Path::new(path))?;
+    let Some(path) = place(root, path)? else { return Ok(String::new()) };
     if !path.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return Ok(String::new());
     }
@@ -222,7 +247,7 @@ mod tests {
     fn root() -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("etc")).unwrap();
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nbad line\n app:x:100:101::/srv/app:/bin/sh\n\n\
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nbad line\nshort:x:77\n app:x:100:101::/srv/app:/bin/sh\n\n\
             4242:x:1:2::/:/bin/sh\nhomeless:x:7:8::\nmisspelt:x:a:5::/m:\nlargest:x:4294967295:0::/:\n";
         std::fs::write(root.path().join("etc/passwd"), passwd).unwrap();
         std::fs::write(
@@ -285,12 +310,20 @@ mod tests {
             (name("app"), None, (100, 101)),
             (name("app"), name("wheel"), (100, 10)),
             (name("nobody-here"), None, (0, 0)),
+            (name("short"), None, (77, 0)),
             (id(5), None, (5, 5)),
             (id(5), id(6), (5, 6)),
         ] {
             let chown = pb::ChownOpt { user, group };
             assert_eq!(owner(root.path(), Some(&chown)).unwrap(), Some(expected), "{chown:?}");
         }
+        let odd = tempfile::tempdir().unwrap();
+        let by_name = pb::ChownOpt { user: name("app"), group: None };
+        std::fs::write(odd.path().join("etc"), "").unwrap();
+        assert_eq!(owner(odd.path(), Some(&by_name)).unwrap(), Some((0, 0)), "a file has no files in it");
+        std::fs::remove_file(odd.path().join("etc")).unwrap();
+        std::fs::create_dir_all(odd.path().join("etc/passwd")).unwrap();
+        assert!(owner(odd.path(), Some(&by_name)).is_err(), "a directory has no users");
         let largest = pb::ChownOpt { user: id(u32::MAX), group: None };
         assert!(owner(root.path(), Some(&largest)).is_err());
         assert_eq!(owner(root.path(), None).unwrap(), None);
