@@ -165,7 +165,7 @@ mod tests {
     use crate::select::{SourceRoot, select};
 
     fn digest_of(root: &Path) -> Digest {
-        let source = SourceRoot { path: root, ignore: None, ownership: Ownership::Root };
+        let source = SourceRoot { path: root, filter: None, ownership: Ownership::Root };
         let copy = FileActionCopy { src: "/d".into(), ..FileActionCopy::default() };
         digest(&select(&source, &copy).unwrap(), Ownership::Root, None).unwrap()
     }

@@ -234,7 +234,7 @@ fn copy_tree(
 ) -> Result<(), Fault> {
     let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let look = Look { owner: Some(owner), time: mtime.map(|seconds| seconds.saturating_mul(NANOS)) };
-    let source = SourceRoot { path: root, ignore: None, ownership: Ownership::Kept };
+    let source = SourceRoot { path: root, filter: None, ownership: Ownership::Kept };
     let copy = WholeCopy { source: &source, directory: "/", look, cancel };
     copy.to(directory).map(|_| ()).map_err(|fault| fault.inside(root))
 }

@@ -254,7 +254,7 @@ fn make_cache(
 }
 
 fn seed_cache(root: &Path, selector: &str, fresh: &Path, cancel: &CancellationToken) -> Result<(), Fault> {
-    let source = SourceRoot { path: root, ignore: None, ownership: Ownership::Kept };
+    let source = SourceRoot { path: root, filter: None, ownership: Ownership::Kept };
     let directory = format!("/{}", selector.trim_start_matches('/'));
     let copy = WholeCopy { source: &source, directory: &directory, look: Look::new(None, -1), cancel };
     // The directory itself is the mount: it looks like what seeds it.

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use gantry_llb::pattern::Matcher;
+use gantry_llb::LocalFilter;
 use gantry_sandbox::{Tree, with_trees};
 use gantry_store::Store;
 
 use crate::chain::LayerChain;
 use crate::error::Fault;
 use crate::file::Source;
+use crate::select::ContextFilter;
 
 /// What a vertex gives.
 #[derive(Debug, Clone)]
@@ -23,16 +24,14 @@ pub(crate) enum Output {
 #[derive(Debug, Clone)]
 pub(crate) struct ClientDirectory {
     pub(crate) directory: PathBuf,
-    pub(crate) exclude: Vec<String>,
+    /// What of it takes part.
+    pub(crate) filter: LocalFilter,
 }
 
 impl ClientDirectory {
     pub(crate) fn source(&self) -> Result<Source, Fault> {
-        let ignore = match self.exclude.as_slice() {
-            [] => None,
-            patterns => Some(Matcher::new(patterns).map_err(|error| Fault::Graph(error.to_string()))?),
-        };
-        Ok(Source::Client { directory: self.directory.clone(), ignore })
+        let filter = ContextFilter::new(&self.directory, &self.filter)?;
+        Ok(Source::Client { directory: self.directory.clone(), filter })
     }
 }
 

@@ -1,7 +1,8 @@
 //! Paths inside a root: symbolic links are followed, but never out of it.
 //!
-//! The rules are those of a chroot: an absolute link starts at the root again, `..` at the root stays there, and parts
-//! that do not exist (yet) are taken as they are.
+//! The rules are those of the reference's resolver, which are nearly those of a chroot: an absolute link starts at the root
+//! again, `..` at the root stays there, and parts that do not exist (yet) are taken as they are. But `..` in a
+//! relative link is worked out as text, so that `link/../x` is beside the link and not beside what it leads to.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -9,49 +10,71 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// As many as the kernel follows.
-const MAX_LINKS: usize = 40;
+/// As many as the reference follows.
+const MAX_LINKS: usize = 255;
 
-/// The real place of `path` below `root`, all links followed.
+/// The real place of `path` below `root`, all links followed. Fails where the path leads through a file.
 pub(crate) fn resolve(root: &Path, path: &Path) -> io::Result<PathBuf> {
+    resolve_among(root, path, |_| Ok::<_, io::Error>(true))
+}
+
+/// As [`resolve`], taking for missing what `shows` says is not there. It is asked about paths relative to the root.
+pub(crate) fn resolve_among<E: From<io::Error>>(
+    root: &Path,
+    path: &Path,
+    shows: impl Fn(&Path) -> Result<bool, E>,
+) -> Result<PathBuf, E> {
     let mut open: VecDeque<OsString> = parts(path).collect();
-    let mut inside: Vec<OsString> = Vec::new();
+    let mut inside = PathBuf::new();
     let mut links = 0;
     while let Some(part) = open.pop_front() {
         if part == ".." {
             inside.pop();
             continue;
         }
-        inside.push(part);
-        let here = join(root, &inside);
-        let Ok(target) = fs::read_link(&here) else { continue };
+        let here = inside.join(&part);
+        let Some(target) = link_at(&root.join(&here))? else {
+            inside = here;
+            continue;
+        };
+        if !shows(&here)? {
+            inside = here;
+            continue;
+        }
         links += 1;
         if links > MAX_LINKS {
-            return Err(rustix::io::Errno::LOOP.into());
+            return Err(io::Error::from(rustix::io::Errno::LOOP).into());
         }
-        inside.pop();
-        if target.is_absolute() {
-            inside.clear();
-        }
-        for part in parts(&target).collect::<Vec<_>>().into_iter().rev() {
-            open.push_front(part);
+        let target = inside.join(target);
+        inside = PathBuf::new();
+        let rest: PathBuf = open.drain(..).collect();
+        match target.is_absolute() && rest.as_os_str().is_empty() {
+            true => open.extend(parts(&target)),
+            false => open.extend(parts(&clean(&target.join(rest)))),
         }
     }
-    Ok(join(root, &inside))
+    Ok(root.join(inside))
 }
 
-/// As [`resolve`], but a link that the last part names is not followed.
-pub(crate) fn resolve_parent(root: &Path, path: &Path) -> io::Result<PathBuf> {
-    let cleaned = clean(path);
-    match (cleaned.parent(), cleaned.file_name()) {
-        (Some(parent), Some(name)) => Ok(resolve(root, parent)?.join(name)),
-        _ => Ok(root.to_owned()),
+/// What a link at a path holds; `None` if there is none.
+fn link_at(path: &Path) -> io::Result<Option<PathBuf>> {
+    match fs::read_link(path) {
+        Ok(target) => Ok(Some(target)),
+        // The kernel's answer for everything that is no link.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
 /// The path with `.` and `..` worked out as text, absolute.
 pub(crate) fn clean(path: &Path) -> PathBuf {
-    let mut inside: Vec<OsString> = Vec::new();
+    Path::new("/").join(clean_relative(path))
+}
+
+/// As [`clean`], relative to the root, which is empty.
+pub(crate) fn clean_relative(path: &Path) -> PathBuf {
+    let mut inside = PathBuf::new();
     for part in parts(path) {
         if part == ".." {
             inside.pop();
@@ -59,7 +82,7 @@ pub(crate) fn clean(path: &Path) -> PathBuf {
             inside.push(part);
         }
     }
-    join(Path::new("/"), &inside)
+    inside
 }
 
 fn parts(path: &Path) -> impl Iterator<Item = OsString> + '_ {
@@ -68,12 +91,6 @@ fn parts(path: &Path) -> impl Iterator<Item = OsString> + '_ {
         Component::ParentDir => Some(OsStr::new("..").to_owned()),
         _ => None,
     })
-}
-
-fn join(root: &Path, inside: &[OsString]) -> PathBuf {
-    let mut path = root.to_owned();
-    path.extend(inside);
-    path
 }
 
 #[cfg(test)]
@@ -87,20 +104,38 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         fs::create_dir_all(root.join("real/deep")).unwrap();
+        fs::write(root.join("real/file"), "").unwrap();
         symlink("/real", root.join("absolute")).unwrap();
         symlink("../../../../real/deep", root.join("real/up")).unwrap();
+        symlink("absolute/deep/../x", root.join("text")).unwrap();
+        symlink("real/deep", root.join("link")).unwrap();
+        symlink("/link/../x", root.join("physical")).unwrap();
         symlink("loop", root.join("loop")).unwrap();
         for (path, expected) in [
             ("/absolute/deep", "real/deep"),
             ("real/up/new/file", "real/deep/new/file"),
             ("../../etc", "etc"),
             ("absolute/../x", "x"),
+            ("text", "real/x"),
+            ("physical", "real/x"),
+            ("physical/y", "x/y"),
+            ("real/file", "real/file"),
+            ("missing/a/../b", "missing/b"),
             ("", ""),
         ] {
             assert_eq!(resolve(root, Path::new(path)).unwrap(), root.join(expected), "{path}");
         }
         assert!(resolve(root, Path::new("loop")).is_err());
-        assert_eq!(resolve_parent(root, Path::new("/absolute")).unwrap(), root.join("absolute"));
+        assert!(resolve(root, Path::new("real/file/x")).is_err(), "a file holds nothing");
         assert_eq!(clean(Path::new("a/./b/../c/")), Path::new("/a/c"));
+    }
+
+    #[test]
+    fn a_link_that_is_not_shown_is_not_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        symlink("elsewhere", root.join("link")).unwrap();
+        let hidden = |_: &Path| Ok::<_, io::Error>(false);
+        assert_eq!(resolve_among(root, Path::new("link/x"), hidden).unwrap(), root.join("link/x"));
     }
 }

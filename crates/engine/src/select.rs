@@ -2,13 +2,23 @@
 //!
 //! One selection serves both the cache key and the copy, so that the two can never disagree about what is copied.
 
-use std::ffi::{OsStr, OsString};
+mod context;
+mod expand;
+mod follow;
+mod walk;
+
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use gantry_llb::pattern::{Glob, Matcher, PatternError, has_wildcard};
+use gantry_llb::pattern::{Matcher, PatternError, has_wildcard};
 use gantry_llb::pb::FileActionCopy;
 
+pub(crate) use self::context::ContextFilter;
+use self::expand::expand;
+use self::walk::Walk;
 use crate::error::{At, Fault};
 use crate::rooted;
 
@@ -17,8 +27,8 @@ use crate::rooted;
 pub(crate) struct SourceRoot<'a> {
     /// Where it is.
     pub(crate) path: &'a Path,
-    /// What of it does not take part.
-    pub(crate) ignore: Option<&'a Matcher>,
+    /// What of it takes part; `None` is everything.
+    pub(crate) filter: Option<&'a ContextFilter>,
     /// Whose files they are.
     pub(crate) ownership: Ownership,
 }
@@ -50,6 +60,17 @@ pub(crate) struct Entry {
     pub(crate) path: PathBuf,
     /// As it was when it was selected.
     pub(crate) metadata: Metadata,
+    /// Why it is here.
+    pub(crate) role: Role,
+}
+
+/// Why an entry is part of a selection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It was selected.
+    Selected,
+    /// It is a directory on the way to something that was.
+    OnTheWay,
 }
 
 /// The action that copies a directory's whole content to the root of a tree, as it is.
@@ -65,39 +86,65 @@ pub(crate) fn whole(directory: &str) -> FileActionCopy {
 
 /// Selects what one copy action copies.
 pub(crate) fn select(source: &SourceRoot<'_>, copy: &FileActionCopy) -> Result<Vec<Item>, Fault> {
-    let filter = Filter::new(source, copy)?;
-    let matches = match copy.allow_wildcard && has_wildcard(&copy.src) {
-        true => expand(source.path, copy)?,
-        false => vec![rooted::clean(Path::new(&copy.src))],
+    let walk = Walk::new(source, copy)?;
+    let is_pattern = copy.allow_wildcard && has_wildcard(&copy.src);
+    let paths = match is_pattern {
+        true => expand(source, copy)?,
+        false => vec![rooted::clean_relative(Path::new(&copy.src))],
     };
-    let wildcard = matches.first().is_none_or(|first| *first != rooted::clean(Path::new(&copy.src)));
-    let mut items = Vec::new();
-    for path in matches {
-        let resolved = match copy.follow_symlink {
-            true => rooted::resolve(source.path, &path),
-            false => rooted::resolve_parent(source.path, &path),
-        }
-        .reading(&path)?;
-        let mut entries = Vec::new();
-        if let Ok(metadata) = fs::symlink_metadata(&resolved) {
-            filter.walk(Entry { relative: PathBuf::new(), path: resolved, metadata }, &mut entries)?;
-        } else if wildcard {
-            continue;
-        } else {
-            return Err(missing(source, copy, false));
-        }
-        // A context of which everything is ignored is an empty directory, not a missing one.
-        if entries.is_empty() && !wildcard {
-            return Err(missing(source, copy, true));
-        }
-        if !entries.is_empty() {
-            items.push(Item { name: path.file_name().unwrap_or_default().to_owned(), entries });
-        }
-    }
-    if items.is_empty() && !copy.allow_empty_wildcard {
+    if paths.is_empty() && !copy.allow_empty_wildcard {
         return Err(missing(source, copy, false));
     }
+    let mut items = Vec::new();
+    for path in paths {
+        let resolved = source.resolve(&path, copy.follow_symlink)?;
+        if fs::symlink_metadata(source.path.join(&resolved)).is_err() {
+            return Err(missing(source, copy, false));
+        }
+        let entries = walk.item(resolved)?;
+        // A context of which everything is ignored is an empty directory, not a missing one.
+        if entries.is_empty() {
+            return Err(missing(source, copy, true));
+        }
+        items.push(Item { name: path.file_name().unwrap_or_default().to_owned(), entries });
+    }
+    require(source, copy, &items)?;
+    require_targets(source, copy, &items)?;
     Ok(items)
+}
+
+/// Fails where a copy that filters the root of its source selects a link there that leads nowhere.
+///
+/// The reference follows such links for its key. It does not where the copy names a directory.
+fn require_targets(source: &SourceRoot<'_>, copy: &FileActionCopy, items: &[Item]) -> Result<(), Fault> {
+    let filters = !copy.include_patterns.is_empty() || !copy.exclude_patterns.is_empty();
+    let of_root = rooted::clean_relative(Path::new(&copy.src)).as_os_str().is_empty();
+    if !(filters && of_root && copy.follow_symlink) {
+        return Ok(());
+    }
+    let entries = items.iter().flat_map(|item| &item.entries);
+    for link in entries.filter(|entry| entry.role == Role::Selected && entry.metadata.is_symlink()) {
+        if link.relative.iter().count() == 1 && !source.has(&source.resolve(&link.relative, true)?)? {
+            let src = format!("/{}", link.relative.display());
+            return Err(missing(source, &FileActionCopy { src, ..copy.clone() }, false));
+        }
+    }
+    Ok(())
+}
+
+/// Fails unless something was selected at each path that the copy cannot do without.
+fn require(source: &SourceRoot<'_>, copy: &FileActionCopy, items: &[Item]) -> Result<(), Fault> {
+    let top = rooted::clean(Path::new(&copy.src));
+    for required in &copy.required_paths {
+        let is_it = |entry: &Entry| {
+            !entry.relative.as_os_str().is_empty()
+                && top.join(&entry.relative).to_string_lossy().starts_with(required)
+        };
+        if !items.iter().flat_map(|item| &item.entries).any(is_it) {
+            return Err(missing(source, &FileActionCopy { src: required.clone(), ..copy.clone() }, false));
+        }
+    }
+    Ok(())
 }
 
 fn missing(source: &SourceRoot<'_>, copy: &FileActionCopy, excluded: bool) -> Fault {
@@ -108,38 +155,66 @@ fn missing(source: &SourceRoot<'_>, copy: &FileActionCopy, excluded: bool) -> Fa
     Fault::NotInSource { path: copy.src.clone(), origin, excluded }
 }
 
-/// The paths, absolute in the source, that a pattern matches; sorted.
-fn expand(root: &Path, copy: &FileActionCopy) -> Result<Vec<PathBuf>, Fault> {
-    let cleaned = rooted::clean(Path::new(&copy.src));
-    let parts: Vec<&OsStr> = cleaned.iter().skip(1).collect();
-    let literal = parts.iter().take_while(|part| !has_wildcard(&part.to_string_lossy())).count();
-    let base: PathBuf = parts[..literal].iter().collect();
-    let start = match copy.follow_symlink {
-        true => rooted::resolve(root, &base),
-        false => rooted::resolve_parent(root, &base),
+impl SourceRoot<'_> {
+    /// The real place of a path, relative like it. Links that do not take part lead nowhere.
+    fn resolve(&self, path: &Path, follow_last: bool) -> Result<PathBuf, Fault> {
+        let (followed, last) = match (follow_last, path.parent(), path.file_name()) {
+            (false, Some(parent), Some(name)) => (parent, Some(name)),
+            _ => (path, None),
+        };
+        let shows = |path: &Path| self.filter.map_or(Ok(true), |filter| filter.shows(self.path, path));
+        let unreadable = |error: ResolveError| match error {
+            ResolveError::System(source) => Fault::Unreadable { path: path.to_owned(), source },
+            ResolveError::Filter(fault) => fault,
+        };
+        let found =
+            rooted::resolve_among(self.path, followed, |path| shows(path).map_err(ResolveError::Filter));
+        let mut found = found.map_err(unreadable)?;
+        found.extend(last);
+        Ok(found.strip_prefix(self.path).map(Path::to_owned).unwrap_or_default())
     }
-    .reading(&base)?;
-    let mut found = vec![start];
-    for part in &parts[literal..] {
-        let pattern = part.to_string_lossy();
-        let glob = Glob::new(&pattern).map_err(|error| bad_pattern(&copy.src, &error))?;
-        let mut next = Vec::new();
-        for directory in
-            found.iter().filter(|path| path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()))
-        {
-            for name in sorted_names(directory)? {
-                if glob.matches(&name.to_string_lossy()) {
-                    next.push(directory.join(name));
-                }
-            }
-        }
-        found = next;
+
+    /// Whether there is something at a path that has no links in it.
+    fn has(&self, path: &Path) -> Result<bool, Fault> {
+        let exists = fs::symlink_metadata(self.path.join(path)).is_ok();
+        Ok(exists && self.filter.map_or(Ok(true), |filter| filter.shows(self.path, path))?)
     }
-    Ok(found.iter().map(|path| Path::new("/").join(path.strip_prefix(root).unwrap_or(path))).collect())
+}
+
+/// Why a path could not be resolved.
+enum ResolveError {
+    System(std::io::Error),
+    Filter(Fault),
+}
+
+impl From<std::io::Error> for ResolveError {
+    fn from(error: std::io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+fn matcher(patterns: &[String]) -> Result<Option<Matcher>, Fault> {
+    match patterns {
+        [] => Ok(None),
+        _ => Matcher::new(patterns).map(Some).map_err(|error| bad_pattern(&patterns.join(" "), &error)),
+    }
 }
 
 fn bad_pattern(pattern: &str, error: &PatternError) -> Fault {
     Fault::Pattern { pattern: pattern.to_owned(), reason: error.to_string() }
+}
+
+/// A path as patterns see it: what is not Unicode counts as so many characters that nobody can name.
+fn text(path: &Path) -> Cow<'_, str> {
+    /// The first of a range without any characters.
+    const NAMELESS: u32 = 0x10_ff00;
+    let Err(_) = std::str::from_utf8(path.as_os_str().as_bytes()) else { return path.to_string_lossy() };
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().filter_map(|byte| char::from_u32(NAMELESS + u32::from(*byte))));
+    }
+    Cow::Owned(text)
 }
 
 fn sorted_names(directory: &Path) -> Result<Vec<OsString>, Fault> {
@@ -151,107 +226,17 @@ fn sorted_names(directory: &Path) -> Result<Vec<OsString>, Fault> {
     Ok(names)
 }
 
-/// Decides what a walk keeps.
-struct Filter<'a> {
-    root: &'a Path,
-    ignore: Option<&'a Matcher>,
-    exclude: Option<Matcher>,
-    include: Option<Matcher>,
-}
-
-/// What a filter says of one path.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Keep,
-    /// Keep it, if it is a directory, for the sake of something below it.
-    ForChildren,
-    Drop,
-}
-
-impl<'a> Filter<'a> {
-    fn new(source: &SourceRoot<'a>, copy: &FileActionCopy) -> Result<Self, Fault> {
-        let matcher = |patterns: &[String]| match patterns {
-            [] => Ok(None),
-            _ => Matcher::new(patterns).map(Some).map_err(|error| bad_pattern(&patterns.join(" "), &error)),
-        };
-        Ok(Self {
-            root: source.path,
-            ignore: source.ignore,
-            exclude: matcher(&copy.exclude_patterns)?,
-            include: matcher(&copy.include_patterns)?,
-        })
-    }
-
-    fn walk(&self, entry: Entry, entries: &mut Vec<Entry>) -> Result<(), Fault> {
-        let verdict = self.verdict(&entry);
-        let is_directory = entry.metadata.is_dir();
-        if verdict == Verdict::Drop || (verdict == Verdict::ForChildren && !is_directory) {
-            return Ok(());
-        }
-        let (path, relative) = (entry.path.clone(), entry.relative.clone());
-        let position = entries.len();
-        entries.push(entry);
-        if is_directory {
-            for name in sorted_names(&path)? {
-                let path = path.join(&name);
-                let metadata = fs::symlink_metadata(&path).reading(&path)?;
-                self.walk(Entry { relative: relative.join(&name), path, metadata }, entries)?;
-            }
-            if verdict == Verdict::ForChildren && entries.len() == position + 1 {
-                entries.pop();
-            }
-        }
-        Ok(())
-    }
-
-    fn verdict(&self, entry: &Entry) -> Verdict {
-        let in_root = entry.path.strip_prefix(self.root).unwrap_or(&entry.path).to_string_lossy();
-        let in_item = entry.relative.to_string_lossy();
-        let mut verdict = Verdict::Keep;
-        if let Some(ignore) = self.ignore.filter(|_| !in_root.is_empty()) {
-            verdict = verdict.and(dropped(ignore, &in_root));
-        }
-        if in_item.is_empty() {
-            return verdict;
-        }
-        if let Some(exclude) = &self.exclude {
-            verdict = verdict.and(dropped(exclude, &in_item));
-        }
-        if let Some(include) = &self.include
-            && !include.excludes(&in_item)
-        {
-            verdict = verdict.and(Verdict::ForChildren);
-        }
-        verdict
-    }
-}
-
-fn dropped(matcher: &Matcher, path: &str) -> Verdict {
-    match matcher.excludes(path) {
-        false => Verdict::Keep,
-        true if matcher.may_reinclude_below(path) => Verdict::ForChildren,
-        true => Verdict::Drop,
-    }
-}
-
-impl Verdict {
-    /// The stricter of the two.
-    fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Drop, _) | (_, Self::Drop) => Self::Drop,
-            (Self::ForChildren, _) | (_, Self::ForChildren) => Self::ForChildren,
-            _ => Self::Keep,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use gantry_llb::LocalFilter;
+
     use super::*;
 
     fn names(root: &Path, src: &str, ignore: &[&str]) -> Result<Vec<String>, String> {
-        let ignore = Matcher::new(ignore).unwrap();
-        let source = SourceRoot { path: root, ignore: Some(&ignore), ownership: Ownership::Root };
+        let exclude = ignore.iter().map(|pattern| (*pattern).to_owned()).collect();
+        let filter = LocalFilter { exclude, ..LocalFilter::default() };
+        let filter = ContextFilter::new(root, &filter).unwrap();
+        let source = SourceRoot { path: root, filter: Some(&filter), ownership: Ownership::Root };
         let copy = FileActionCopy {
             src: src.into(),
             follow_symlink: true,

@@ -241,7 +241,7 @@ impl Solver {
                 let directory = self.job.directories.get(&name);
                 let directory =
                     directory.ok_or_else(|| Fault::Graph(format!("there is no local source `{name}`")))?;
-                Ok(Output::Client(ClientDirectory { directory: directory.clone(), exclude: filter.exclude }))
+                Ok(Output::Client(ClientDirectory { directory: directory.clone(), filter }))
             }
             Source::Http(source) => Ok(self.arrived(vertex, self.http(vertex, &source).await?)),
             Source::Git(source) => Ok(self.arrived(vertex, self.git(vertex, &source).await?)),

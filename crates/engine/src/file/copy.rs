@@ -20,7 +20,7 @@ use super::place::{Look, set_mode, set_time, timespec};
 use crate::content::extended_attributes;
 use crate::error::{At, Fault};
 use crate::rooted;
-use crate::select::{Entry, Item, Ownership, SourceRoot, select, whole};
+use crate::select::{Entry, Item, Ownership, Role, SourceRoot, select, whole};
 
 /// Where and how a copy writes.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Copier<'_> {
     /// Copies one item.
     pub(crate) fn copy(&self, item: &Item) -> Result<(), Fault> {
         let top = item.entries.first().expect("an item has at least itself");
-        let destination = self.prepare(item, top)?;
+        let (destination, parents) = self.prepare(item, top)?;
         let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
         let mut finished_directories = Vec::new();
         for entry in &item.entries {
@@ -72,16 +72,23 @@ impl Copier<'_> {
         }
         // Children change their parents' times, so directories are finished from the inside out.
         for (entry, target, made) in finished_directories.iter().rev() {
-            match *made || !entry.relative.as_os_str().is_empty() {
-                true => self.dress(entry, target)?,
-                false => set_time(target, self.time_of(entry))?,
+            let is_top = entry.relative.as_os_str().is_empty();
+            match (made, entry.role) {
+                (true, _) => self.dress(entry, target)?,
+                (false, Role::Selected) if !is_top => self.dress(entry, target)?,
+                (false, Role::Selected) => set_time(target, self.time_of(entry))?,
+                // What is only passed through takes over the mode, as it is, and nothing else.
+                (false, Role::OnTheWay) => set_mode(target, entry.metadata.mode() & 0o7777)?,
             }
         }
-        Ok(())
+        match self.look.time {
+            Some(time) => parents.iter().rev().try_for_each(|parent| set_time(parent, timespec(time))),
+            None => Ok(()),
+        }
     }
 
-    /// Makes the directories that the destination needs, and says where the item's own entry goes.
-    fn prepare(&self, item: &Item, top: &Entry) -> Result<PathBuf, Fault> {
+    /// Makes the directories that the destination needs, and says where the item's own entry goes and what it made.
+    fn prepare(&self, item: &Item, top: &Entry) -> Result<(PathBuf, Vec<PathBuf>), Fault> {
         let text = &self.action.dest;
         let wanted = rooted::clean(Path::new(text));
         let ensured = match text.ends_with('/') || text.ends_with("/.") || text.is_empty() {
@@ -90,7 +97,7 @@ impl Copier<'_> {
         };
         let mode = self.mode.of_made_directory();
         let ensured = self.resolve(ensured)?;
-        self.look.make_directories(&ensured, mode)?;
+        let mut made = self.look.make_directories(&ensured, mode)?;
         let mut destination = self.resolve(&wanted)?;
         let is_directory = fs::metadata(&destination).is_ok_and(|metadata| metadata.is_dir());
         let exists = fs::metadata(&destination).is_ok();
@@ -104,13 +111,9 @@ impl Copier<'_> {
             true => None,
             false => destination.parent(),
         };
-        if let Some(parent) = parent {
-            self.look.make_directories(parent, mode)?;
-        } else {
-            // A directory that the copy makes as its destination looks like a parent, not like its source.
-            self.look.make_directories(&destination, mode)?;
-        }
-        Ok(destination)
+        // A directory that the copy makes as its destination looks like a parent, not like its source.
+        made.extend(self.look.make_directories(parent.unwrap_or(&destination), mode)?);
+        Ok((destination, made))
     }
 
     fn resolve(&self, path: &Path) -> Result<PathBuf, Fault> {
@@ -164,19 +167,12 @@ impl Copier<'_> {
             symlink(link, target).at("make link", target)?;
         } else if kind.is_file() {
             copy_bytes(entry, target)?;
-        } else if kind.is_socket() && self.ownership == Ownership::Root {
+        } else if kind.is_socket() {
             // Nobody listens any more where the copy is; the reference makes it an empty file.
             File::create_new(target).at("create", target)?;
         } else {
-            let node = if kind.is_fifo() {
-                FileType::Fifo
-            } else if kind.is_socket() {
-                FileType::Socket
-            } else if kind.is_block_device() {
-                FileType::BlockDevice
-            } else {
-                FileType::CharacterDevice
-            };
+            // The reference makes a character device of a block device, and so does this.
+            let node = if kind.is_fifo() { FileType::Fifo } else { FileType::CharacterDevice };
             let device: Dev = entry.metadata.rdev();
             mknodat(CWD, target, node, Mode::from_raw_mode(0o600), device).at("make node", target)?;
         }

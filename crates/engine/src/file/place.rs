@@ -1,7 +1,7 @@
 //! Owner, mode and times of what a file action makes, and the directories that it needs on the way.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, lchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
@@ -10,6 +10,8 @@ use crate::error::{At, Fault};
 
 /// Directories that nobody gave a mode.
 pub(crate) const DEFAULT_DIRECTORY_MODE: u32 = 0o755;
+
+const SET_GROUP: u32 = 0o2000;
 
 /// How made files are to look.
 #[derive(Debug, Clone, Copy)]
@@ -26,20 +28,23 @@ impl Look {
         Self { owner, time: (timestamp != -1).then_some(timestamp) }
     }
 
-    /// Gives a made file its owner and time.
+    /// Gives a made file its owner and time. Without an owner it keeps the one that the system gave it: root, with the
+    /// group of the directory, if that passes its group on.
     pub(crate) fn apply(&self, path: &Path) -> Result<(), Fault> {
-        let (uid, gid) = self.owner.unwrap_or((0, 0));
-        lchown(path, Some(uid), Some(gid)).at("set the owner of", path)?;
+        if let Some((uid, gid)) = self.owner {
+            lchown(path, Some(uid), Some(gid)).at("set the owner of", path)?;
+        }
         match self.time {
             Some(nanos) => set_time(path, timespec(nanos)),
             None => Ok(()),
         }
     }
 
-    /// Makes a directory and the parents that it lacks, all with this mode. What exists stays as it is.
-    pub(crate) fn make_directories(&self, path: &Path, mode: u32) -> Result<(), Fault> {
+    /// Makes a directory and the parents that it lacks, all with this mode, and says which, the outermost first. What
+    /// exists stays as it is.
+    pub(crate) fn make_directories(&self, path: &Path, mode: u32) -> Result<Vec<PathBuf>, Fault> {
         match fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => return Ok(()),
+            Ok(metadata) if metadata.is_dir() => return Ok(Vec::new()),
             Ok(_) => return Err(Fault::NotADirectory(path.to_owned())),
             Err(_) => {}
         }
@@ -49,14 +54,22 @@ impl Look {
             missing.push(current.to_owned());
             current = current.parent().expect("the root of the tree exists");
         }
-        for directory in missing.iter().rev() {
-            fs::DirBuilder::new().mode(mode).create(directory).at("make directory", directory)?;
-            // The process's umask must not show in images.
-            set_mode(directory, mode)?;
+        missing.reverse();
+        for directory in &missing {
+            make_directory(directory, mode)?;
         }
         // Times last: making a child changes the parent's.
-        missing.iter().try_for_each(|directory| self.apply(directory))
+        missing.iter().rev().try_for_each(|directory| self.apply(directory))?;
+        Ok(missing)
     }
+}
+
+/// Makes a directory. A parent that passes its group on passes on that property, too.
+pub(crate) fn make_directory(path: &Path, mode: u32) -> Result<(), Fault> {
+    fs::DirBuilder::new().mode(mode).create(path).at("make directory", path)?;
+    let made = fs::symlink_metadata(path).at("examine", path)?;
+    // The process's umask must not show in images.
+    set_mode(path, mode | (made.mode() & SET_GROUP))
 }
 
 /// Sets the permission bits, set-id and sticky bits included.

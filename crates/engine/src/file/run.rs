@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gantry_llb::pattern::Matcher;
 use gantry_llb::pb::file_action::Action;
 use gantry_llb::pb::{
     FileAction, FileActionCopy, FileActionMkDir, FileActionMkFile, FileActionRm, FileActionSymlink,
@@ -12,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::copy::{Copier, unchanged};
 use super::mode::ModeChange;
-use super::place::{Look, set_mode};
+use super::place::{self, Look, set_mode};
 use crate::error::{At, Fault};
 use crate::rooted;
-use crate::select::{Item, Ownership, SourceRoot, select};
+use crate::select::{ContextFilter, Item, Ownership, SourceRoot, select};
 use crate::users;
 
 /// What an operation's copies read from, per input of the operation.
@@ -25,8 +24,8 @@ pub(crate) enum Source {
     Client {
         /// The directory.
         directory: PathBuf,
-        /// What of it does not take part.
-        ignore: Option<Matcher>,
+        /// What of it takes part.
+        filter: ContextFilter,
     },
     /// Another tree, mounted here.
     Tree(PathBuf),
@@ -36,10 +35,10 @@ impl Source {
     /// The source as something to select from.
     pub(crate) fn root(&self) -> SourceRoot<'_> {
         match self {
-            Self::Client { directory, ignore } => {
-                SourceRoot { path: directory, ignore: ignore.as_ref(), ownership: Ownership::Root }
+            Self::Client { directory, filter } => {
+                SourceRoot { path: directory, filter: Some(filter), ownership: Ownership::Root }
             }
-            Self::Tree(path) => SourceRoot { path, ignore: None, ownership: Ownership::Kept },
+            Self::Tree(path) => SourceRoot { path, filter: None, ownership: Ownership::Kept },
         }
     }
 }
@@ -120,7 +119,7 @@ fn unpack(copy: &FileActionCopy, item: &Item, root: &Path, look: &Look) -> Resul
     }
     let archive = fs::File::open(&entry.path).reading(&entry.path)?;
     let destination = rooted::resolve(root, Path::new(&copy.dest)).at("resolve", Path::new(&copy.dest))?;
-    look.make_directories(&destination, super::place::DEFAULT_DIRECTORY_MODE)?;
+    look.make_directories(&destination, place::DEFAULT_DIRECTORY_MODE)?;
     let inside = Path::new("/").join(destination.strip_prefix(root).unwrap_or(&destination));
     gantry_layer::extract_archive(&archive, root, &inside.to_string_lossy(), look.owner)
         .map_err(|source| Fault::Layer { action: "unpack", name: copy.src.clone(), source })?;
@@ -133,13 +132,12 @@ fn make_directory(action: &FileActionMkDir, root: &Path) -> Result<(), Fault> {
     let look = Look::new(users::owner(root, action.owner.as_ref())?, action.timestamp);
     let mode = u32::try_from(action.mode).unwrap_or(0o755) & 0o777;
     if action.make_parents {
-        return look.make_directories(&path, mode);
+        return look.make_directories(&path, mode).map(drop);
     }
-    match fs::create_dir(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
-        result => result.at("make directory", &path)?,
+    if fs::symlink_metadata(&path).is_ok() {
+        return Ok(());
     }
-    set_mode(&path, mode)?;
+    place::make_directory(&path, mode)?;
     look.apply(&path)
 }
 
@@ -163,7 +161,10 @@ fn remove(action: &FileActionRm, root: &Path) -> Result<(), Fault> {
         allow_empty_wildcard: action.allow_not_found,
         ..FileActionCopy::default()
     };
-    let source = SourceRoot { path: root, ignore: None, ownership: Ownership::Kept };
+    if rooted::clean_relative(Path::new(&action.path)).as_os_str().is_empty() {
+        return Err(Fault::Graph("the root of a tree cannot be removed".to_owned()));
+    }
+    let source = SourceRoot { path: root, filter: None, ownership: Ownership::Kept };
     let items = match select(&source, &wanted) {
         Err(Fault::NotInSource { .. }) if action.allow_not_found => return Ok(()),
         items => items?,
