@@ -68,6 +68,9 @@ pub enum Fault {
     /// A directory is needed where there is something else.
     #[error("a directory is needed at `{}`, but something else is there", .0.display())]
     NotADirectory(PathBuf),
+    /// Directories are in one another without end.
+    #[error("`{}` is nested too deeply", .0.display())]
+    TooDeep(PathBuf),
     /// A file is needed where there is something else.
     #[error("`{}` of the image is not a regular file", .0.display())]
     NotAFile(PathBuf),

@@ -22,6 +22,9 @@ use self::walk::Walk;
 use crate::error::{At, Fault};
 use crate::rooted;
 
+/// How many parts a path may have: more than an archive's may, of which images are made, and few enough for the stack.
+const MAX_DEPTH: usize = 500;
+
 /// The directory that a copy reads from.
 #[derive(Debug, Clone)]
 pub(crate) struct SourceRoot<'a> {
@@ -217,7 +220,11 @@ fn text(path: &Path) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
+/// The names in a directory. Everything that goes down a tree asks for them, so that this is where it ends.
 fn sorted_names(directory: &Path) -> Result<Vec<OsString>, Fault> {
+    if directory.components().count() > MAX_DEPTH {
+        return Err(Fault::TooDeep(directory.to_owned()));
+    }
     let mut names = Vec::new();
     for entry in fs::read_dir(directory).reading(directory)? {
         names.push(entry.reading(directory)?.file_name());
