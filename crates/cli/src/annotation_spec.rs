@@ -105,7 +105,7 @@ mod tests {
             ("index:=b", "not a key"),
             ("config:a=b", "not a type"),
             ("manifest[linux/amd64:a=b", "no closing bracket"),
-            ("manifest[linux]:a=b", "not a platform"),
+            ("manifest[nonsense]:a=b", "not a platform"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(message), "{text}: {error}");

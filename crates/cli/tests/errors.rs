@@ -86,7 +86,7 @@ fn the_command_line() {
         status: 2
         --- stdout
         --- stderr
-        error: --platform: `linux/li nux/` is not a platform: a part is made of letters, digits, `_`, `-` and `.`, and starts with one of the first three
+        error: --platform: `li nux` is not a platform: it is neither an operating system nor an architecture; write it like linux/amd64
         ");
     assert_snapshot!(refused(&world, 2, &["--platform=windows/amd64"]), @r"
         status: 2
