@@ -67,8 +67,11 @@ fn root_results_are_listed_and_told_apart() {
 
     let document = publish(&world, &["--list", "--format=json"]).success().stdout;
     let document: Value = serde_json::from_str(&document).unwrap();
-    let (newest, oldest) = (&document["results"][0], &document["results"][1]);
-    assert_eq!(newest["digest"], second.to_string());
+    let result = |digest: &Digest| {
+        let results = document["results"].as_array().unwrap().clone();
+        results.into_iter().find(|one| one["digest"] == digest.to_string()).unwrap()
+    };
+    let (newest, oldest) = (result(&second), result(&first));
     assert_eq!(newest["platforms"], json!(["linux/amd64", "linux/arm64"]));
     assert_eq!(newest["outputs"].as_array().unwrap().len(), 1);
     assert_eq!(document["unfinished"], json!([]));
@@ -76,11 +79,11 @@ fn root_results_are_listed_and_told_apart() {
         let names = result["names"].as_array().unwrap().clone();
         names.into_iter().find(|one| one["name"] == world.expand(name)).unwrap()
     };
-    let published = name(oldest, "HOST/app:old");
+    let published = name(&oldest, "HOST/app:old");
     let time: &str = published["published"].as_str().unwrap();
     assert!(time.parse::<jiff::Timestamp>().is_ok(), "{time}");
     assert_eq!(published["current"], true);
-    let lost = name(oldest, "r.example/app:1");
+    let lost = name(&oldest, "r.example/app:1");
     assert_eq!((&lost["current"], &lost["published"]), (&json!(false), &Value::Null));
     refused(&world, &["--format=json", "r.example/app:1"], 2);
 
