@@ -105,7 +105,7 @@ impl Attributes {
             "push-by-digest" => self.by_digest = switch(key, value)?,
             "name-canonical" => self.naming.canonical = switch(key, value)?,
             "dangling-name-prefix" => {
-                self.naming.dangling = Some(value.to_owned()).filter(|one| !one.is_empty())
+                self.naming.dangling = Some(value.to_owned()).filter(|one| !one.is_empty());
             }
             // This is how BuildKit spells it.
             "danging-name-empty-only" | "dangling-name-empty-only" => {

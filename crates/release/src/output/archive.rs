@@ -52,10 +52,10 @@ async fn write(
     delivery.fetch_all().await?;
     let store = delivery.gantry.store().clone();
     let blobs = layout.blobs(&store)?;
-    // The modes are those that BuildKit's archives have.
-    let mut files =
-        vec![("oci-layout", 0o444, OCI_LAYOUT.as_bytes().to_vec()), ("index.json", 0o644, layout.index())];
+    // Modes and order are those that BuildKit's archives have.
+    let mut files = vec![("index.json", 0o644, layout.index())];
     files.extend(docker_manifest.map(|manifest| ("manifest.json", 0o644, manifest)));
+    files.push(("oci-layout", 0o444, OCI_LAYOUT.as_bytes().to_vec()));
     let (to, cancel) = (to.clone(), delivery.cancel.clone());
     let archive = move |out: &mut dyn Write| {
         let mut archive = tar::Builder::new(out);
