@@ -12,6 +12,7 @@ use gantry_testkit::{GitServer, SshServer};
 #[path = "support/building.rs"]
 mod building;
 #[path = "support/world.rs"]
+#[allow(dead_code, reason = "every build here is looked into")]
 mod world;
 
 use building::{build, built, result, text};

@@ -53,7 +53,7 @@ fn the_destination_is_the_root_of_an_archive() {
         [("../../f", "dest/f"), ("/abs/f", "dest/abs/f"), ("a/../../f", "dest/f"), ("./a//f", "dest/a/f")]
     {
         let tree = Tree::new();
-        assert!(added(&tree.dir("dest"), &[file(name)], path).unwrap().is_file(), "{name}");
+        assert!(added(tree.dir("dest"), &[file(name)], path).unwrap().is_file(), "{name}");
     }
     let linked = Tree::new();
     let entries = [dir("real"), symbolic("link", "/real"), file("link/f"), hard("h", "../../link/f")];
