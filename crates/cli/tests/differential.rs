@@ -253,7 +253,9 @@ impl Case {
                 let entry = entry.expect("a folder can be listed");
                 let page = Page::new(std::fs::read(entry.path()).expect("a served file can be read"));
                 let name = entry.file_name().into_string().expect("served files have plain names");
-                web.put(&format!("/{name}"), page.header("Last-Modified", MODIFIED));
+                // The address of a blank.
+                let path = name.replace(' ', "%20");
+                web.put(&format!("/{path}"), page.header("Last-Modified", MODIFIED));
             }
             web
         });

@@ -104,7 +104,7 @@ fn the_command_line() {
         status: 2
         --- stdout
         --- stderr
-        error: --output type=zip: `zip` is not a type: there are oci, docker, tar, local, image and registry
+        error: --output type=zip: `zip` is not a type: there are oci, docker, tar, local, image, registry and cacheonly
         ");
     assert_snapshot!(refused(&world, 2, &["--tag=HOST/Upper:1"]), @r"
         status: 2

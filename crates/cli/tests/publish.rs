@@ -42,9 +42,10 @@ fn root_a_result_is_published_without_its_sources() {
         assert_eq!(complete(&world.registry, &format!("copy{number}"), "x"), Some(built), "{result}");
         let mut published = json(world.gantry.directory().join("meta.json"));
         assert_eq!(published["image.name"], world.expand(&tag));
-        let before = json(world.gantry.directory().join("built.json"));
+        let mut before = json(world.gantry.directory().join("built.json"));
+        before.as_object_mut().unwrap().retain(|key, _| !key.starts_with("buildx.build."));
         published["image.name"] = before["image.name"].clone();
-        assert_eq!(published, before, "it says of the image what the build said");
+        assert_eq!(published, before, "it says of the image what the build said, but not how it was built");
     }
     // Without a name, under those that it was built with.
     published(&world, &[&hex[..8]]);
@@ -262,7 +263,6 @@ fn root_annotations_on_four_levels() {
     assert_eq!(layout.manifests[0].annotations["some"], "x=y");
     for (arguments, message) in [
         (["--annotation=index:a=b", "--platform=linux/amd64"], "is for an index"),
-        (["--annotation=manifest[linux/s390x]:a=b", "--platform=linux/amd64"], "nothing is built"),
         (["--annotation=config:a=b", "--platform=linux/amd64"], "not a type"),
     ] {
         let output = world.build(&arguments).code(2);
