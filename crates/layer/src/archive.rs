@@ -50,8 +50,11 @@ pub fn extract_archive(
 /// Looks inside a compression, so that a compressed text is no archive. What cannot be read is none.
 pub fn is_archive(file: impl Read + Send) -> bool {
     let Ok(decompressed) = Decompressed::new(file, Limits::default()) else { return false };
+    let mut archive = TarReader::new(decompressed);
     // An entry that is refused shows that it is an archive as well as any other.
-    matches!(TarReader::new(decompressed).next_entry(), Ok(Some(_)) | Err(LayerError::Refused { .. }))
+    let has_entry = matches!(archive.next_entry(), Ok(Some(_)) | Err(LayerError::Refused { .. }));
+    // So does a header for all entries where there are none: `git archive` of an empty tree.
+    has_entry || archive.has_global_header()
 }
 
 /// The modification time, in seconds since 1970, of the newest file in an archive. `None` if there is no file in it, or if

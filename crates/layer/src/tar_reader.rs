@@ -32,6 +32,7 @@ pub(crate) struct TarReader<R> {
     holes: Option<Holes>,
     /// Sees every entry and what is read of its content.
     recorder: Option<Recorder>,
+    has_global_header: bool,
 }
 
 /// What is still to come of a file with holes.
@@ -59,7 +60,7 @@ struct Extended {
 
 impl<R: Read> TarReader<R> {
     pub(crate) fn new(input: R) -> Self {
-        Self { input, content: 0, padding: 0, holes: None, recorder: None }
+        Self { input, content: 0, padding: 0, holes: None, recorder: None, has_global_header: false }
     }
 
     /// A reader that makes an index of what passes: see [`TarReader::finish_index`].
@@ -83,12 +84,18 @@ impl<R: Read> TarReader<R> {
                 b'g' => {
                     // Global headers carry comments, such as the commit of a `git archive`.
                     self.extended_data(&header)?;
+                    self.has_global_header = true;
                 }
                 b'L' => extended.name = Some(until_nul(self.extended_data(&header)?)),
                 b'K' => extended.link = Some(until_nul(self.extended_data(&header)?)),
                 flag => return self.entry(&header, flag, extended).map(Some),
             }
         }
+    }
+
+    /// Whether a header for all entries was among what was read.
+    pub(crate) fn has_global_header(&self) -> bool {
+        self.has_global_header
     }
 
     /// Reads the current entry's content.

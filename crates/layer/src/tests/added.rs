@@ -152,3 +152,22 @@ fn files_with_holes_are_added_with_them() {
         assert!(scanned.unwrap_err().to_string().contains("sparse"), "{version}: in a layer it is refused");
     }
 }
+
+#[test]
+fn an_archive_with_nothing_but_a_global_header_is_one() {
+    let tar = archive(&[]);
+    assert!(!is_archive(&*tar), "without an entry it is a file");
+    let record = b"52 comment=0123456789abcdef0123456789abcdef01234567\n";
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::XGlobalHeader);
+    header.set_size(record.len() as u64);
+    header.set_cksum();
+    let global = [&header.as_bytes()[..], record, &[0; 512 - 52]].concat();
+    for tar in [global.clone(), [global.clone(), tar].concat()] {
+        assert!(is_archive(&*tar));
+        let tree = Tree::new();
+        extract_archive(&*tar, tree.root(), "", None).unwrap();
+        assert_eq!(fs::read_dir(tree.root()).unwrap().count(), 0);
+    }
+    assert!(!is_archive(&global[..600]), "it is cut off");
+}
