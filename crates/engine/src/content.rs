@@ -5,7 +5,7 @@
 //! context do not count, because they are not copied.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -139,7 +139,8 @@ fn hash_file(entry: &Entry, remembered: Option<&FileHashes<'_>>, buffer: &mut [u
     if let Some(digest) = remembered.map(|hashes| hashes.get(&identity)).transpose()?.flatten() {
         return Ok(digest);
     }
-    let mut file = File::open(&entry.path).reading(&entry.path)?;
+    // What is added to a file meanwhile is not waited for; that it changed is found when it is copied.
+    let mut file = entry.open()?.take(entry.metadata.size());
     let mut hasher = Hasher::new();
     loop {
         let read = file.read(buffer).reading(&entry.path)?;
@@ -157,6 +158,7 @@ fn hash_file(entry: &Entry, remembered: Option<&FileHashes<'_>>, buffer: &mut [u
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::fs::PermissionsExt;
 
     use gantry_llb::pb::FileActionCopy;

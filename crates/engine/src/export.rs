@@ -13,7 +13,7 @@ use crate::blocking::blocking;
 use crate::chain::LayerChain;
 use crate::engine::Engine;
 use crate::error::{At, EngineError, Fault};
-use crate::file::{Look, WholeCopy};
+use crate::file::{Look, MergedTimes, WholeCopy};
 use crate::index::keep_index;
 use crate::output::mounted;
 use crate::select::{Ownership, SourceRoot};
@@ -114,7 +114,7 @@ impl Engine {
         run.await.map_err(Fault::anywhere)
     }
 
-    /// Copies the whole tree into `directory`, over what is there. The copies belong to whoever runs this process, and have
+    /// Copies the whole tree into `directory`, over what is there; directories that are there have their own times. The copies belong to whoever runs this process, and have
     /// the time `mtime`, in seconds since 1970, if one is given.
     pub async fn copy_to(
         &self,
@@ -235,6 +235,6 @@ fn copy_tree(
     let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let look = Look { owner: Some(owner), time: mtime.map(|seconds| seconds.saturating_mul(NANOS)) };
     let source = SourceRoot { path: root, filter: None, ownership: Ownership::Kept };
-    let copy = WholeCopy { source: &source, directory: "/", look, cancel };
+    let copy = WholeCopy { source: &source, directory: "/", look, merged: MergedTimes::TheirOwn, cancel };
     copy.to(directory).map(|_| ()).map_err(|fault| fault.inside(root))
 }

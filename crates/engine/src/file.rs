@@ -7,7 +7,8 @@ mod copy;
 mod mode;
 mod place;
 mod run;
+mod sparse;
 
-pub(crate) use copy::WholeCopy;
+pub(crate) use copy::{MergedTimes, WholeCopy};
 pub(crate) use place::Look;
 pub(crate) use run::{FileOperation, Source, apply};

@@ -20,7 +20,7 @@ use crate::agent::AgentSocket;
 use crate::blocking::blocking;
 use crate::engine::{Engine, Job};
 use crate::error::{At, Fault};
-use crate::file::{Look, WholeCopy};
+use crate::file::{Look, MergedTimes, WholeCopy};
 use crate::output::{ClientDirectory, Output};
 use crate::rooted;
 use crate::secrets::Secret;
@@ -256,7 +256,13 @@ fn make_cache(
 fn seed_cache(root: &Path, selector: &str, fresh: &Path, cancel: &CancellationToken) -> Result<(), Fault> {
     let source = SourceRoot { path: root, filter: None, ownership: Ownership::Kept };
     let directory = format!("/{}", selector.trim_start_matches('/'));
-    let copy = WholeCopy { source: &source, directory: &directory, look: Look::new(None, -1), cancel };
+    let copy = WholeCopy {
+        source: &source,
+        directory: &directory,
+        look: Look::new(None, -1),
+        merged: MergedTimes::OfSource,
+        cancel,
+    };
     // The directory itself is the mount: it looks like what seeds it.
     if let Some(top) = copy.to(fresh)? {
         chown(fresh, Some(top.uid()), Some(top.gid())).at("set the owner of", fresh)?;
@@ -318,7 +324,13 @@ pub(crate) fn copy_client_to(
     cancel: &CancellationToken,
 ) -> Result<(), Fault> {
     let source = client.source()?;
-    WholeCopy { source: &source.root(), directory: "/", look: Look::new(None, -1), cancel }
-        .to(target)
-        .map(|_| ())
+    WholeCopy {
+        source: &source.root(),
+        directory: "/",
+        look: Look::new(None, -1),
+        merged: MergedTimes::OfSource,
+        cancel,
+    }
+    .to(target)
+    .map(|_| ())
 }

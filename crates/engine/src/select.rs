@@ -9,12 +9,14 @@ mod walk;
 
 use std::borrow::Cow;
 use std::ffi::OsString;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use gantry_llb::pattern::{Matcher, PatternError, has_wildcard};
 use gantry_llb::pb::FileActionCopy;
+use rustix::fs::OFlags;
 
 pub(crate) use self::context::ContextFilter;
 use self::expand::expand;
@@ -65,6 +67,21 @@ pub(crate) struct Entry {
     pub(crate) metadata: Metadata,
     /// Why it is here.
     pub(crate) role: Role,
+}
+
+impl Entry {
+    /// Opens the regular file that it is. If something else has taken its place, neither a link is followed nor a pipe
+    /// waited for.
+    pub(crate) fn open(&self) -> Result<File, Fault> {
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(flags.bits().cast_signed());
+        let file = options.open(&self.path).reading(&self.path)?;
+        match file.metadata().reading(&self.path)?.is_file() {
+            true => Ok(file),
+            false => Err(Fault::Changed(self.path.clone())),
+        }
+    }
 }
 
 /// Why an entry is part of a selection.

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
-use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::mode::ModeChange;
 use super::place::{Look, set_mode, set_time, timespec};
+use super::sparse;
 use crate::content::extended_attributes;
 use crate::error::{At, Fault};
 use crate::rooted;
@@ -35,8 +35,19 @@ pub(crate) struct Copier<'a> {
     pub(crate) look: Look,
     /// Whose files the sources are.
     pub(crate) ownership: Ownership,
+    /// The times of directories that were there.
+    pub(crate) merged: MergedTimes,
     /// Ends the copy when it is cancelled.
     pub(crate) cancel: &'a CancellationToken,
+}
+
+/// Which times directories have that a copy found at its destination and that are in its source, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MergedTimes {
+    /// Those of the source, as in images.
+    OfSource,
+    /// Their own, as in a user's directory that a result is written to.
+    TheirOwn,
 }
 
 impl Copier<'_> {
@@ -75,8 +86,14 @@ impl Copier<'_> {
             let is_top = entry.relative.as_os_str().is_empty();
             match (made, entry.role) {
                 (true, _) => self.dress(entry, target)?,
-                (false, Role::Selected) if !is_top => self.dress(entry, target)?,
-                (false, Role::Selected) => set_time(target, self.time_of(entry))?,
+                (false, Role::Selected) => {
+                    if !is_top {
+                        self.dress_but_for_time(entry, target)?;
+                    }
+                    if self.merged == MergedTimes::OfSource {
+                        set_time(target, self.time_of(entry))?;
+                    }
+                }
                 // What is only passed through takes over the mode, as it is, and nothing else.
                 (false, Role::OnTheWay) => set_mode(target, entry.metadata.mode() & 0o7777)?,
             }
@@ -181,6 +198,11 @@ impl Copier<'_> {
 
     /// Gives a copy its owner, mode, attributes and time.
     fn dress(&self, entry: &Entry, target: &Path) -> Result<(), Fault> {
+        self.dress_but_for_time(entry, target)?;
+        set_time(target, self.time_of(entry))
+    }
+
+    fn dress_but_for_time(&self, entry: &Entry, target: &Path) -> Result<(), Fault> {
         let (uid, gid) = self.look.owner.unwrap_or_else(|| match self.ownership {
             Ownership::Root => (0, 0),
             Ownership::Kept => (entry.metadata.uid(), entry.metadata.gid()),
@@ -197,7 +219,7 @@ impl Copier<'_> {
             // As the reference does: a file system that cannot hold an attribute does not stop a build.
             let _ = rustix::fs::lsetxattr(target, name.as_slice(), &value, rustix::fs::XattrFlags::empty());
         }
-        set_time(target, self.time_of(entry))
+        Ok(())
     }
 
     fn time_of(&self, entry: &Entry) -> Timespec {
@@ -217,6 +239,8 @@ pub(crate) struct WholeCopy<'a> {
     pub(crate) directory: &'a str,
     /// The owner and time of the copies.
     pub(crate) look: Look,
+    /// The times of directories that were there.
+    pub(crate) merged: MergedTimes,
     /// Ends it when it is cancelled.
     pub(crate) cancel: &'a CancellationToken,
 }
@@ -232,6 +256,7 @@ impl WholeCopy<'_> {
             mode: ModeChange::Keep,
             look: self.look,
             ownership: self.source.ownership,
+            merged: self.merged,
             cancel: self.cancel,
         };
         let items = select(self.source, &action)?;
@@ -242,9 +267,9 @@ impl WholeCopy<'_> {
 
 /// Copies a file's bytes, and makes sure that they are the bytes that were selected.
 fn copy_bytes(entry: &Entry, target: &Path) -> Result<(), Fault> {
-    let mut source = File::open(&entry.path).reading(&entry.path)?;
-    let mut copy = File::create_new(target).at("create", target)?;
-    io::copy(&mut source, &mut copy).reading(&entry.path)?;
+    let source = entry.open()?;
+    let copy = File::create_new(target).at("create", target)?;
+    sparse::copy(&source, entry.metadata.size(), &copy).reading(&entry.path)?;
     unchanged(entry, &source.metadata().reading(&entry.path)?)
 }
 

@@ -9,7 +9,7 @@ use gantry_llb::pb::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::copy::{Copier, unchanged};
+use super::copy::{Copier, MergedTimes, unchanged};
 use super::mode::ModeChange;
 use super::place::{self, Look, set_mode};
 use crate::error::{At, Fault};
@@ -97,6 +97,7 @@ fn copy_items(
         mode,
         look,
         ownership: source.root().ownership,
+        merged: MergedTimes::OfSource,
         cancel: operation.cancel,
     };
     for item in items {
@@ -113,11 +114,11 @@ fn unpack(copy: &FileActionCopy, item: &Item, root: &Path, look: &Look) -> Resul
     if !entry.metadata.is_file() {
         return Ok(false);
     }
-    let file = fs::File::open(&entry.path).reading(&entry.path)?;
+    let file = entry.open()?;
     if !gantry_layer::is_archive(&file) {
         return Ok(false);
     }
-    let archive = fs::File::open(&entry.path).reading(&entry.path)?;
+    let archive = entry.open()?;
     let destination = rooted::resolve(root, Path::new(&copy.dest)).at("resolve", Path::new(&copy.dest))?;
     look.make_directories(&destination, place::DEFAULT_DIRECTORY_MODE)?;
     let inside = Path::new("/").join(destination.strip_prefix(root).unwrap_or(&destination));

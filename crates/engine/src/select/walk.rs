@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use gantry_llb::pattern::{Known, Matcher};
@@ -105,7 +106,11 @@ impl<'a> Walk<'a> {
             return Ok(false);
         }
         let place = place.join(name);
-        let metadata = fs::symlink_metadata(&place).reading(&place)?;
+        let metadata = match fs::symlink_metadata(&place) {
+            // Removed since the directory was read: an editor's file, a lock.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            metadata => metadata.reading(&place)?,
+        };
         let entry = Entry { relative: relative.join(name), path: place, metadata, role: Role::Selected };
         let here = Here { context, exclude: here.exclude.clone(), include: here.include.clone() };
         self.visit((entry, path), (verdict, here), entries)

@@ -47,6 +47,7 @@ pub(crate) async fn local(delivery: &Delivery<'_>, path: &Path, form: &FilesForm
             false => path.to_owned(),
             true => path.join(directory_name(&built.report.platform)),
         };
+        let is_new = !target.exists();
         fs::create_dir_all(&target).map_err(|error| Error::io("create", &target, &error))?;
         delivery.gantry.engine.copy_to(&built.chain, &target, epoch, delivery.cancel.clone()).await?;
         let platform = Some(&built.report.platform).filter(|_| !split && platforms.len() > 1);
@@ -55,7 +56,8 @@ pub(crate) async fn local(delivery: &Delivery<'_>, path: &Path, form: &FilesForm
             replace(&target, &file.bytes, epoch).map_err(|error| Error::io("write", &target, &error))?;
         }
         if split {
-            finish_directory(&target, epoch).map_err(|error| Error::io("write", &target, &error))?;
+            let time = is_new.then(|| epoch.unwrap_or(0));
+            finish_directory(&target, time).map_err(|error| Error::io("write", &target, &error))?;
         }
     }
     Ok(())
@@ -67,10 +69,10 @@ fn make_private_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(DESTINATION_MODE).create(path)
 }
 
-/// Gives a platform's directory what it has in the result.
-fn finish_directory(path: &Path, epoch: Option<i64>) -> io::Result<()> {
+/// Gives a platform's directory what it has in the result; one that was there has its own time.
+fn finish_directory(path: &Path, time: Option<i64>) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(PLATFORM_MODE))?;
-    set_times(path, epoch.unwrap_or(0))
+    time.map_or(Ok(()), |time| set_times(path, time))
 }
 
 fn set_times(path: &Path, seconds: i64) -> io::Result<()> {
