@@ -23,6 +23,7 @@ mod indexes;
 mod journal;
 mod lock;
 mod records;
+mod removal;
 mod results;
 mod session;
 mod snapshots;

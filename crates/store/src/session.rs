@@ -14,9 +14,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
 use crate::error::At;
 use crate::lock::lock_file;
+use crate::removal::remove_tree;
 use crate::{LayerId, Store, StoreError};
 
 const LEASE: &str = "lease";
@@ -46,6 +48,7 @@ impl Session {
             };
             let directory = tmp.join(id);
             fs::create_dir(&directory).at("create", &directory)?;
+            refuse_default_acl(&directory)?;
             let (counter, unnamed) = (AtomicU64::new(0), Mutex::default());
             return Ok(Self { directory, lease_path, _lease: lease, counter, unnamed });
         }
@@ -92,12 +95,21 @@ impl Session {
     }
 }
 
+/// Takes from a new directory the access list that its parent gives to everything below. It would show in the modes of
+/// what steps make, as it replaces their umask, and so in images.
+fn refuse_default_acl(directory: &Path) -> Result<(), StoreError> {
+    match rustix::fs::removexattr(directory, "system.posix_acl_default") {
+        Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
+        Err(error) => Err(error.into()).at("remove the default access list of", directory),
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         // Layers that could not be removed are the next process's business.
         let is_over = self.unnamed().is_empty();
         // The directory first: a lease without directory is nothing, a directory without lease would be litter.
-        if is_over && fs::remove_dir_all(&self.directory).is_ok() {
+        if is_over && remove_tree(&self.directory).is_ok() {
             let _ = fs::remove_file(&self.lease_path);
         }
     }
@@ -120,7 +132,7 @@ pub(crate) fn reclaim(
             if layers_of(&directory).iter().any(|layer| forget(layer).is_err()) {
                 continue;
             }
-            if !directory.exists() || fs::remove_dir_all(&directory).is_ok() {
+            if !directory.exists() || remove_tree(&directory).is_ok() {
                 let _ = fs::remove_file(&path);
             }
         }
@@ -166,7 +178,7 @@ impl Drop for TempDir {
     fn drop(&mut self) {
         if let Some(path) = self.path.take() {
             // What cannot be removed now is removed with the session, or by the next process.
-            let _ = fs::remove_dir_all(path);
+            let _ = remove_tree(&path);
         }
     }
 }

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use gantry_oci::Digest;
 
 use crate::error::At;
+use crate::removal::remove_tree;
 use crate::session::random_id;
 use crate::{Store, StoreError};
 
@@ -104,7 +105,7 @@ impl Store {
             return Ok(());
         }
         let path = self.snapshot_path(layer);
-        match fs::remove_dir_all(&path) {
+        match remove_tree(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result.at("remove", &path),
         }
