@@ -21,6 +21,7 @@ mod image;
 mod layout_source;
 mod login;
 mod output;
+mod part_file;
 mod plan;
 mod publish;
 mod registries;

@@ -1,13 +1,14 @@
 //! Files for the user that appear complete or not at all.
 //!
-//! Written beside their destination and renamed. A destination that is there and is no file (a pipe, a terminal,
-//! `/dev/null`) is written to as it is, and a link is followed: neither is ours to replace.
+//! A destination that is there and is no file (a pipe, a terminal, `/dev/null`) is written to as it is, and a link is
+//! followed: neither is ours to replace.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Class, Error};
+use crate::part_file::PartFile;
 
 /// Few, large writes.
 const WRITE_BUFFER: usize = 256 << 10;
@@ -16,11 +17,11 @@ const WRITE_BUFFER: usize = 256 << 10;
 pub fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     match fs::metadata(&real) {
-        Ok(metadata) if !metadata.is_file() => buffered(OpenOptions::new().write(true).open(&real)?, write),
+        Ok(metadata) if !metadata.is_file() => buffered(&OpenOptions::new().write(true).open(&real)?, write),
         _ => {
-            let temporary = Temporary::beside(&real);
-            buffered(File::create(&temporary.0)?, write)?;
-            fs::rename(&temporary.0, &real)
+            let part = PartFile::beside(&real)?;
+            buffered(part.file(), write)?;
+            part.persist()
         }
     }
 }
@@ -40,28 +41,10 @@ pub fn check_writable(path: &Path) -> Result<(), Error> {
     }
 }
 
-fn buffered(file: File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+fn buffered(file: &File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(WRITE_BUFFER, file);
     write(&mut out)?;
     out.flush()
-}
-
-/// A file that is removed unless it was renamed.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn beside(path: &Path) -> Self {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".part-{}", std::process::id()));
-        Self(path.with_file_name(name))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // After the rename there is nothing of this name.
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 #[cfg(test)]

@@ -4,34 +4,41 @@
 //! it, so none loses what another has entered. A layout in one file is gathered in a directory beside it, and written
 //! when all is there.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use gantry_oci::{BlobSource, BytesSource, Descriptor, Digest, Hasher, Index, WrongCopy};
 use gantry_registry::Uploaded;
 use gantry_store::OCI_LAYOUT;
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::layout::blobs::{Blobs, LARGEST_DOCUMENT};
 use super::layout::{FULL_NAME, Layout, NAME};
 use super::place::LayoutPlace;
 use crate::error::{Class, Error};
+use crate::part_file::PartFile;
 use crate::whole_file::write_file;
 
 /// Few, large reads and writes.
 const COPY_BUFFER: usize = 256 << 10;
-/// Of files, before the umask: what a layout holds is no secret.
-const MODE: u32 = 0o666;
 
 /// A layout that is written to.
 #[derive(Debug)]
 pub(crate) struct LayoutWriter {
     directory: PathBuf,
     /// The archive that the directory becomes.
-    archive: Option<(PathBuf, TempDir)>,
+    archive: Option<(PathBuf, Staging)>,
+}
+
+/// A directory for the time of a command; its lock goes last.
+#[derive(Debug)]
+struct Staging {
+    directory: TempDir,
+    _lock: File,
 }
 
 impl LayoutWriter {
@@ -50,16 +57,11 @@ impl LayoutWriter {
 
     /// The directory is a new one: what a killed command left behind is no part of the archive.
     fn archive(path: &Path) -> Result<Self, Error> {
-        let mut prefix = std::ffi::OsString::from(".");
-        prefix.push(path.file_name().unwrap_or_default());
-        prefix.push(".part-");
-        let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-        let staging = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent);
-        let staging = staging.map_err(|error| Error::io("create a directory in", parent, &error))?;
-        Self::begin(staging.path().to_owned(), Some((path.to_owned(), staging)))
+        let staging = staging(path).map_err(|error| Error::io("create a directory beside", path, &error))?;
+        Self::begin(staging.directory.path().to_owned(), Some((path.to_owned(), staging)))
     }
 
-    fn begin(directory: PathBuf, archive: Option<(PathBuf, TempDir)>) -> Result<Self, Error> {
+    fn begin(directory: PathBuf, archive: Option<(PathBuf, Staging)>) -> Result<Self, Error> {
         let blobs = directory.join("blobs/sha256");
         fs::create_dir_all(&blobs).map_err(|error| Error::io("create", &blobs, &error))?;
         Ok(Self { directory, archive })
@@ -108,8 +110,8 @@ impl LayoutWriter {
         let digest = source.digest();
         let target = self.blob(&digest);
         let (part, found) = loop {
-            let mut part = part_of(&target)?;
-            match copy(source, part.as_file_mut(), cancel) {
+            let part = part_of(&target)?;
+            match copy(source, part.file(), cancel) {
                 Ok(found) => break (part, found),
                 Err(_) if cancel.is_cancelled() => return Err(Error::new(Class::Cancelled, "stopped")),
                 Err(error) if WrongCopy::is(&error) => {}
@@ -120,7 +122,7 @@ impl LayoutWriter {
             let message = format!("the source has content with digest {found} instead of {digest}");
             return Err(Error::new(Class::Verification, message));
         }
-        part.persist(&target).map_err(|error| Error::io("write", &target, &error.error))?;
+        part.persist().map_err(|error| Error::io("write", &target, &error))?;
         Ok(Uploaded::Sent(source.size()))
     }
 
@@ -144,11 +146,12 @@ impl LayoutWriter {
             }
         }
         let bytes = serde_json::to_vec(&index).expect("an index is plain data");
-        let mut part = part_of(&path)?;
-        part.write_all(&bytes)
-            .and_then(|()| part.as_file().sync_data())
+        let part = part_of(&path)?;
+        let mut file = part.file();
+        file.write_all(&bytes)
+            .and_then(|()| file.sync_data())
             .map_err(|error| Error::io("write", &path, &error))?;
-        part.persist(&path).map_err(|error| Error::io("write", &path, &error.error))?;
+        part.persist().map_err(|error| Error::io("write", &path, &error))?;
         Ok(())
     }
 
@@ -218,20 +221,43 @@ fn is_named_like(one: &Descriptor, new: &Descriptor) -> bool {
     both(FULL_NAME).or_else(|| both(NAME)).is_some_and(|(one, new)| one == new)
 }
 
-/// A file beside `target`, of a name that nothing has; removed unless it is persisted.
-fn part_of(target: &Path) -> Result<NamedTempFile, Error> {
-    let directory = target.parent().expect("files of a layout are in a directory");
-    let mut prefix = target.file_name().expect("files of a layout have names").to_owned();
-    prefix.push(".part-");
-    let part = tempfile::Builder::new()
-        .prefix(&prefix)
-        .permissions(Permissions::from_mode(MODE))
-        .tempfile_in(directory);
-    part.map_err(|error| Error::io("write", target, &error))
+/// A file that will be `target`.
+fn part_of(target: &Path) -> Result<PartFile, Error> {
+    PartFile::beside(target).map_err(|error| Error::io("write", target, &error))
+}
+
+/// A new directory beside an archive, and the lock that says that somebody gathers the archive's content there. Those
+/// without one, whose command was killed, are removed.
+fn staging(archive: &Path) -> io::Result<Staging> {
+    let mut prefix = OsString::from(".");
+    prefix.push(archive.file_name().unwrap_or_default());
+    prefix.push(".gantry-part-");
+    let parent = archive.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        let is_ours = entry.file_name().as_bytes().starts_with(prefix.as_bytes());
+        if !(is_ours && entry.file_type()?.is_dir()) {
+            continue;
+        }
+        // What cannot be looked into or removed is no reason not to write.
+        if let Ok(left) = File::open(entry.path()).and_then(|left| Ok(left.try_lock().map(|()| left)?)) {
+            let _ = fs::remove_dir_all(entry.path());
+            drop(left);
+        }
+    }
+    loop {
+        let directory = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent)?;
+        let lock = File::open(directory.path())?;
+        lock.lock()?;
+        // Another command may have removed it before it was locked.
+        if directory.path().exists() {
+            return Ok(Staging { directory, _lock: lock });
+        }
+    }
 }
 
 /// Writes a source's bytes and says which digest they have.
-fn copy(source: &dyn BlobSource, file: &mut File, cancel: &CancellationToken) -> io::Result<Digest> {
+fn copy(source: &dyn BlobSource, file: &File, cancel: &CancellationToken) -> io::Result<Digest> {
     let mut reader = source.open(0)?;
     let mut out = BufWriter::with_capacity(COPY_BUFFER, file);
     let mut hasher = Hasher::new();
@@ -261,6 +287,8 @@ fn of_source(error: &io::Error, target: &Path) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn names(path: &Path) -> Vec<String> {
@@ -322,8 +350,9 @@ mod tests {
     fn what_was_left_behind_is_not_adopted() {
         let directory = tempfile::tempdir().unwrap();
         let archive = directory.path().join("image.tar");
-        let stale =
-            directory.path().join(format!(".image.tar.part-{}/blobs/sha256/stale", std::process::id()));
+        let stale = directory
+            .path()
+            .join(format!(".image.tar.gantry-part-{}/blobs/sha256/stale", std::process::id()));
         fs::create_dir_all(stale.parent().unwrap()).unwrap();
         fs::write(&stale, "stale").unwrap();
         let cancel = CancellationToken::new();
@@ -337,6 +366,10 @@ mod tests {
             found.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().into_owned()).collect();
         let blob = PathBuf::from(format!("blobs/sha256/{}", Digest::of("{}").hex()));
         assert_eq!(found, [PathBuf::from("oci-layout"), PathBuf::from("index.json"), blob]);
+        drop(layout);
+        let left: Vec<_> =
+            fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["image.tar"]);
     }
 
     #[test]
