@@ -35,7 +35,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return args::refuse(&error),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(WALK_STACK)
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&failure::internal(format!("cannot start the runtime: {error}"))),
     };
@@ -61,6 +65,9 @@ fn main() -> ExitCode {
         None => exit::report(&failure::internal("gantry itself is at fault: please report the lines above")),
     }
 }
+
+/// Stack for trees as deep as the engine walks down, also where calls are not optimised.
+const WALK_STACK: usize = 32 << 20;
 
 /// Stack for graphs as deep as the longest Dockerfiles: every step waits for the one below it. The kernel gives only what
 /// is used.
