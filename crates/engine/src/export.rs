@@ -114,8 +114,8 @@ impl Engine {
         run.await.map_err(Fault::anywhere)
     }
 
-    /// Copies the whole tree into `directory`, over what is there; directories that are there have their own times. The copies belong to whoever runs this process, and have
-    /// the time `mtime`, in seconds since 1970, if one is given.
+    /// Copies the whole tree into `directory`, over what is there; directories that are there have their own times. The
+    /// copies belong to whoever runs this process, and have the time `mtime`, in seconds since 1970, if one is given.
     pub async fn copy_to(
         &self,
         chain: &LayerChain,
