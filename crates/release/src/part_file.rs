@@ -19,9 +19,7 @@ use rustix::io::Errno;
 
 /// Before the umask: what a user is given is no secret.
 const MODE: u32 = 0o666;
-/// What follows the name of what is about to take its place. It says whose it is, as it may be removed.
-const LINKED: &str = ".gantry-part";
-/// And that of what is being written, before a number.
+/// What follows the name, before a number. It says whose it is, as it may be removed.
 const NUMBERED: &str = ".gantry-part-";
 /// The longest name that there is a readable name beside for, on all usual file systems.
 const LONGEST_NAME: usize = 235;
@@ -43,8 +41,8 @@ enum Form {
 impl PartFile {
     /// Begins what will be at `target`, which is no link. Blocks.
     pub(crate) fn beside(target: &Path) -> io::Result<Self> {
-        // A link that never took its place. One that is about to is made again by its owner.
-        let _ = fs::remove_file(beside(target, LINKED));
+        // A link that never took its place.
+        remove_dead(&numbered(target, 0));
         match Self::nameless(target)? {
             Some(part) => Ok(part),
             None => Self::named(target),
@@ -75,6 +73,8 @@ impl PartFile {
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        // Where there are no locks nobody takes it for left, either: who asks gets an error.
+        let _ = file.try_lock();
         let part = Self { file, target: target.to_owned(), form: Form::Nameless };
         Ok(fs::symlink_metadata(part.descriptor()).is_ok().then_some(part))
     }
@@ -107,26 +107,21 @@ impl PartFile {
             Err(Errno::EXIST) => {}
             result => return Ok(result?),
         }
-        let path = beside(&self.target, LINKED);
-        // Others who write to this place may take the link for one that was left.
-        loop {
+        // A file that lost its only name could get no other: so what others are about to rename is left alone.
+        for number in 0.. {
+            let path = numbered(&self.target, number);
+            remove_dead(&path);
             match link(&path) {
-                Ok(()) => {}
-                Err(Errno::EXIST) => {
-                    let _ = fs::remove_file(&path);
-                    continue;
+                Ok(()) => {
+                    return fs::rename(&path, &self.target).inspect_err(|_| {
+                        let _ = fs::remove_file(&path);
+                    });
                 }
+                Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
-            match fs::rename(&path, &self.target) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    let _ = fs::remove_file(&path);
-                    return Err(error);
-                }
-                Ok(()) => return Ok(()),
-            }
         }
+        unreachable!("numbers do not end")
     }
 
     fn descriptor(&self) -> String {
@@ -139,6 +134,13 @@ impl Drop for PartFile {
         if let Form::Named(path) = &self.form {
             let _ = fs::remove_file(path);
         }
+    }
+}
+
+/// Removes a file that nobody has locked.
+fn remove_dead(path: &Path) {
+    if let Ok(Some(_dead)) = claim(path, false) {
+        let _ = fs::remove_file(path);
     }
 }
 
@@ -222,7 +224,7 @@ mod tests {
     fn what_the_killed_left_goes_with_the_next_one() {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("file");
-        for name in [".file.gantry-part", ".file.gantry-part-0", ".file.gantry-part-1"] {
+        for name in [".file.gantry-part-0", ".file.gantry-part-1"] {
             fs::write(directory.path().join(name), "left").unwrap();
         }
         let living = PartFile::named(&target).unwrap();
