@@ -32,7 +32,7 @@ use crate::instruction::{Instruction, Kind};
 use crate::lex::Lexer;
 use crate::lint::{Linter, Rule, Warning};
 use crate::options::{Conversion, Converted, Images, Options};
-use crate::stages::{Command, Origin, Reach, Stage, StageId, Stages};
+use crate::stages::{Command, Draft, Origin, Reach, Stage, StageId, Stages};
 use crate::suggest;
 pub use epoch::EPOCHS;
 use epoch::Epoch;
@@ -94,11 +94,12 @@ pub(crate) fn through<T>(
         let message = "Empty continuation line".to_owned();
         lint.report(Rule::NoEmptyContinuation, &[], &(*line..=*line), message);
     }
-    let mut stages = Stages::read(&file, &options, lint)?;
-    let epoch = match epoch::read(&mut stages, &mut options, images)? {
+    let mut draft = Draft::read(&file, &options, lint)?;
+    let epoch = match epoch::read(&mut draft, &mut options, images)? {
         Epoch::Known(epoch) => epoch,
         Epoch::Of(request) => return Ok(Conversion::NeedsTime(*request)),
     };
+    let mut stages = Stages::new(draft, &options, lint)?;
     let missing = stages.resolve(reach, &options, images, lint)?;
     if !missing.is_empty() {
         return Ok(Conversion::NeedsImages(missing));

@@ -128,8 +128,19 @@ pub(crate) struct Command {
     pub(crate) is_trigger: bool,
 }
 
-impl Stages {
-    /// Reads all instructions of a file and connects its stages.
+/// The stages of a file as they are written. What applies to all of them is decided before they are connected.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    /// The stages, in the order of the file; at least one.
+    pub(crate) stages: Vec<Written>,
+    /// The arguments before the first one, with the predefined ones.
+    pub(crate) globals: Globals,
+    /// The escape character.
+    pub(crate) escape: char,
+}
+
+impl Draft {
+    /// Reads all instructions of a file.
     pub(crate) fn read(file: &Dockerfile, options: &Options, lint: &mut Linter) -> Result<Self, Error> {
         let (arguments, written) = read(file, lint)?;
         if written.is_empty() {
@@ -147,15 +158,22 @@ impl Stages {
         let predefined = Globals::predefined(target_name, options);
         predefined.check_defaults(&arguments, &written, file.escape, lint);
         let globals = predefined.with(&arguments, file.escape, &options.build_args)?;
+        Ok(Self { stages: written, globals, escape: file.escape })
+    }
+}
+
+impl Stages {
+    /// Connects the stages of a file.
+    pub(crate) fn new(draft: Draft, options: &Options, lint: &mut Linter) -> Result<Self, Error> {
         let mut stages = Self {
             list: Vec::new(),
             target: 0,
-            globals,
+            globals: draft.globals,
             by_name: BTreeMap::new(),
-            escape: file.escape,
+            escape: draft.escape,
             misnamed: None,
         };
-        for (index, stage) in written.into_iter().enumerate() {
+        for (index, stage) in draft.stages.into_iter().enumerate() {
             stages.add(index, stage, options, lint)?;
         }
         stages.target = stages.find_target(options.target.as_deref())?;
@@ -277,7 +295,11 @@ fn is_reserved(name: &str) -> bool {
 }
 
 /// The context that replaces a stage or image of this name, and what it is called: one may be for a platform only.
-fn named_context(name: &str, platform: &Platform, options: &Options) -> Option<(String, NamedContext)> {
+pub(crate) fn named_context(
+    name: &str,
+    platform: &Platform,
+    options: &Options,
+) -> Option<(String, NamedContext)> {
     if options.contexts.is_empty() {
         return None;
     }

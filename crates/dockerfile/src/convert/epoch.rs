@@ -10,11 +10,11 @@ use gantry_llb::Definition;
 use super::remote::{Remote, Shared};
 use crate::context::{RemoteContext, source_definition};
 use crate::environment::Environment;
-use crate::error::{Error, Fault};
+use crate::error::{Error, Fault, Lines};
 use crate::instruction::{ArgDefinition, Copy, CopyKind, Kind};
 use crate::lex::Lexer;
 use crate::options::{Images, NamedContext, Options, TimeRequest};
-use crate::stages::{Base, Stage, Stages};
+use crate::stages::{Draft, SCRATCH, Written, named_context};
 
 /// The years 0 to 9999, in seconds since 1970: what configs can say.
 pub const EPOCHS: RangeInclusive<i64> = -62_167_219_200..=253_402_300_799;
@@ -33,16 +33,17 @@ pub(super) enum Epoch {
     Of(Box<TimeRequest>),
 }
 
-/// Reads the variable and gives everybody the number as it was understood.
-pub(super) fn read(stages: &mut Stages, options: &mut Options, images: &Images) -> Result<Epoch, Error> {
-    let given = options.build_args.get(NAME).cloned();
-    let Some(text) = given.or_else(|| stages.globals.values.get(NAME).map(str::to_owned)) else {
+/// Reads the variable and gives everybody the number as it was understood. A global argument without a value says
+/// nothing; a build argument without one takes the variable away.
+pub(super) fn read(draft: &mut Draft, options: &mut Options, images: &Images) -> Result<Epoch, Error> {
+    let written = || draft.globals.values.get(NAME).filter(|text| !text.is_empty()).map(str::to_owned);
+    let Some(text) = options.build_args.get(NAME).cloned().or_else(written) else {
         return Ok(Epoch::Known(None));
     };
     let seconds = match text.parse::<i64>() {
         Ok(seconds) => Some(seconds),
         Err(_) if text.is_empty() => None,
-        Err(_) => match (images.time(&text), source(&text, stages, options)?) {
+        Err(_) => match (images.time(&text), source(&text, draft, options)?) {
             (Some(time), _) => time,
             (None, None) => None,
             (None, Some(source)) => {
@@ -51,60 +52,67 @@ pub(super) fn read(stages: &mut Stages, options: &mut Options, images: &Images) 
         },
     };
     if let Some(seconds) = seconds.filter(|seconds| !EPOCHS.contains(seconds)) {
-        let lines = stages.list[stages.target].lines.clone();
         let message = format!("invalid {NAME}: {seconds} is in none of the years 0 to 9999");
-        return Err(Fault::semantics(message).at(&lines));
+        return Err(Fault::semantics(message).at(&place(draft)));
     }
     match seconds {
         None => {
             options.build_args.remove(NAME);
-            stages.globals.values.remove(NAME);
+            draft.globals.values.remove(NAME);
         }
         Some(seconds) => {
             if let Some(given) = options.build_args.get_mut(NAME) {
                 *given = seconds.to_string();
             }
-            if stages.globals.values.get(NAME).is_some() {
-                stages.globals.values.set(NAME, &seconds.to_string());
+            if draft.globals.values.get(NAME).is_some() {
+                draft.globals.values.set(NAME, &seconds.to_string());
             }
         }
     }
     Ok(Epoch::Known(seconds))
 }
 
+/// Where a value that cannot be is looked for: at the ARG, or, if only the command line has it, at the last stage.
+fn place(draft: &Draft) -> Lines {
+    let declared = draft.globals.declared.get(NAME).map(|argument| &argument.instruction);
+    let last = draft.stages.last().map(|stage| &stage.first);
+    declared.or(last).map_or(1..=1, |instruction| instruction.lines.clone())
+}
+
 /// The source that a value names; none if it is one without a time.
-fn source(value: &str, stages: &Stages, options: &Options) -> Result<Option<Definition>, Error> {
+fn source(value: &str, draft: &Draft, options: &Options) -> Result<Option<Definition>, Error> {
     if value == CONTEXT {
         return Ok(options.context.as_ref().map(RemoteContext::fetch));
     }
-    if let Some(context) = options.contexts.get(value) {
+    if let Some((_, context)) = named_context(value, &options.build_platform, options) {
         return Ok(match context {
             NamedContext::Remote(remote) => Some(remote.fetch()),
             _ => None,
         });
     }
-    match stages.find(value).map(|stage| &stages.list[stage]) {
-        Some(stage) => only_source(stage, stages, options).map(Some).map_err(|fault| fault.at(&stage.lines)),
-        None => {
-            let lines = stages.list[stages.target].lines.clone();
-            Err(Fault::semantics(format!("invalid {NAME}: {value}"))
-                .hint("give seconds since 1970, `context`, a named context, or a stage with nothing but one ADD from the network")
-                .at(&lines))
+    let named = |stage: &&Written| stage.from.name.as_deref() == Some(value.to_lowercase().as_str());
+    match draft.stages.iter().find(named) {
+        Some(stage) => {
+            only_source(stage, draft, options).map(Some).map_err(|fault| fault.at(&stage.first.lines))
         }
+        None => Err(Fault::semantics(format!("invalid {NAME}: {value}"))
+            .hint("give seconds since 1970, `context`, a named context, or a stage with nothing but one ADD from the network")
+            .at(&place(draft))),
     }
 }
 
 /// The one source of a stage that is nothing else.
-fn only_source(stage: &Stage, stages: &Stages, options: &Options) -> Result<Definition, Fault> {
-    if stage.base != Base::Scratch {
+fn only_source(stage: &Written, draft: &Draft, options: &Options) -> Result<Definition, Fault> {
+    let lexer = Lexer::new(draft.escape);
+    let base = lexer.word(&stage.from.base, &draft.globals.values)?.text;
+    if base != SCRATCH {
         return Err(Fault::semantics(format!("{NAME} stage must use FROM scratch")));
     }
-    let lexer = Lexer::new('\\');
-    let mut environment = stages.globals.values.clone();
+    let mut environment = draft.globals.values.clone();
     environment.remove(NAME);
     let mut found = None;
-    for command in &stage.commands {
-        match &command.instruction.kind {
+    for instruction in &stage.commands {
+        match &instruction.kind {
             Kind::Arg(definitions) => declare(&mut environment, definitions, options, &lexer)?,
             Kind::Copy(copy) if copy.kind == CopyKind::Add && found.is_none() => {
                 found = Some(added_source(copy, &environment, &lexer)?);
@@ -115,7 +123,7 @@ fn only_source(stage: &Stage, stages: &Stages, options: &Options) -> Result<Defi
             _ => {
                 return Err(Fault::semantics(format!(
                     "{NAME} stage does not meet source-only requirements: unsupported instruction `{}`",
-                    command.instruction.source
+                    instruction.source
                 )));
             }
         }

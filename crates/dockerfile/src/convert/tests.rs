@@ -71,6 +71,8 @@ fn arguments_have_scopes() {
     given.build_args.insert("GIVEN".into(), "g".into());
     for (text, name, value) in [
         ("ARG X=1\nFROM a\nRUN x", "X", None),
+        ("ARG SOURCE_DATE_EPOCH=\nFROM a\nARG SOURCE_DATE_EPOCH\nRUN x", "SOURCE_DATE_EPOCH", Some("")),
+        ("ARG SOURCE_DATE_EPOCH=+7\nFROM a\nARG SOURCE_DATE_EPOCH\nRUN x", "SOURCE_DATE_EPOCH", Some("7")),
         ("ARG X=1\nFROM a\nARG X\nRUN x", "X", Some("1")),
         ("ARG X=1\nFROM a\nARG X=2\nRUN x", "X", Some("2")),
         ("ARG GIVEN=1\nFROM a\nARG GIVEN=2\nRUN x", "GIVEN", Some("g")),
@@ -226,8 +228,8 @@ fn refused_where_it_stands() {
         ("FROM a AS x\nCOPY --from=y /x /y\nFROM a AS y\nFROM x", 2..=2, "defined later"),
         ("FROM a\nCOPY --chmod=u~x b c", 2..=2, "invalid chmod"),
         ("FROM a\nADD --checksum=sha256:12 b c", 2..=2, "requires HTTP(S) or Git"),
-        ("ARG SOURCE_DATE_EPOCH=what\nFROM a", 2..=2, "invalid SOURCE_DATE_EPOCH: what"),
-        ("ARG SOURCE_DATE_EPOCH=253402300800\nFROM a", 2..=2, "none of the years 0 to 9999"),
+        ("ARG SOURCE_DATE_EPOCH=what\nFROM $NO", 1..=1, "invalid SOURCE_DATE_EPOCH: what"),
+        ("ARG SOURCE_DATE_EPOCH=253402300800\nFROM a", 1..=1, "none of the years 0 to 9999"),
         ("ARG SOURCE_DATE_EPOCH=t\nFROM a AS t\nFROM a", 2..=2, "must use FROM scratch"),
         ("ARG SOURCE_DATE_EPOCH=t\nFROM scratch AS t\nADD a b\nFROM a", 2..=2, "a single HTTP(S) or Git ADD"),
         ("FROM a\nCOPY git@example.com:a/b.git /c", 2..=2, "can't be a git ref"),
@@ -244,7 +246,6 @@ fn refused_where_it_stands() {
         ("FROM a\nCOPY x\nONBUILD ENV x", 3..=3, "needs a name and a value"),
         ("FROM a\nCOPY x\nHEALTHCHECK CMD [1]", 3..=3, "only strings"),
         ("RUN x\nOOPS", 1..=1, "no build stage"),
-        ("FROM a\nRUN []", 2..=2, "no command"),
     ] {
         let error = converted(text, &options()).expect_err(text);
         assert!(error.message.contains(reason), "{text}: {error}");
