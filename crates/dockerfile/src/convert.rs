@@ -333,6 +333,7 @@ impl<'a> Converter<'a> {
             let labels = state.config.config.labels.get_or_insert_default();
             labels.extend(self.options.labels.clone());
         }
+        state.exposed.write(&mut state.config.config.exposed_ports);
         state.set_platform(&self.options.platform);
         state.config.history = self.histories.of(&state);
         let source = pb::SourceInfo {

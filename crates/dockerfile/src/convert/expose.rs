@@ -1,4 +1,12 @@
 //! EXPOSE: `[[address:]host port:]port[-port][/protocol]`, of which only port and protocol say something.
+//!
+//! One word can mean all ports there are. So a stage keeps them as bits, and names them when its config is written.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::ops::RangeInclusive;
+
+use serde_json::Value;
 
 use super::settings::empty_object;
 use super::state::State;
@@ -13,25 +21,22 @@ impl Converter<'_> {
         ports: &[String],
         place: Place<'_>,
     ) -> Result<(), Fault> {
-        let mut exposed = Vec::new();
+        let mut exposed = String::new();
         for text in ports {
             for port in self.lexer.words(text, &state.environment)? {
                 let spec = Spec::parse(&port)?;
                 self.check_port(&port, &spec, place);
-                exposed.extend(spec.ports()?);
+                let (ports, protocol) = (spec.ports()?, spec.protocol);
+                list(&mut exposed, ports.clone(), protocol);
+                state.exposed.add(ports, protocol);
             }
         }
-        state.note(format!("EXPOSE [{}]", exposed.join(" ")));
-        if exposed.is_empty() {
-            return Ok(());
-        }
-        let known = state.config.config.exposed_ports.get_or_insert_default();
-        known.extend(exposed.into_iter().map(|port| (port, empty_object())));
+        state.note(format!("EXPOSE [{}]", exposed.trim_end()));
         Ok(())
     }
 
     fn check_port(&mut self, text: &str, spec: &Spec<'_>, place: Place<'_>) {
-        if spec.protocol != spec.protocol.to_ascii_lowercase() {
+        if spec.written_protocol.bytes().any(|byte| byte.is_ascii_uppercase()) {
             let message = format!("Defined protocol '{text}' in EXPOSE instruction should be lowercase");
             self.warn(Rule::ExposeProtoCasing, message, place);
         }
@@ -44,42 +49,103 @@ impl Converter<'_> {
     }
 }
 
+/// What speaks at a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Protocol {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl Protocol {
+    fn parse(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "" | "tcp" => Some(Self::Tcp),
+            "udp" => Some(Self::Udp),
+            "sctp" => Some(Self::Sctp),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        })
+    }
+}
+
+/// Adds ports to a list of `port/protocol`, a blank behind each.
+fn list(text: &mut String, ports: RangeInclusive<u16>, protocol: Protocol) {
+    for port in ports {
+        write!(text, "{port}/{protocol} ").expect("a string takes every text");
+    }
+}
+
+const BITS: usize = u64::BITS as usize;
+/// What has a bit for each of the ports 0 to 65535.
+const WORDS: usize = (1 << 16) / BITS;
+
+/// Ports, a bit for each.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ports(BTreeMap<Protocol, Box<[u64]>>);
+
+impl Ports {
+    fn add(&mut self, ports: RangeInclusive<u16>, protocol: Protocol) {
+        let bits = self.0.entry(protocol).or_insert_with(|| vec![0; WORDS].into());
+        for port in ports.map(usize::from) {
+            bits[port / BITS] |= 1 << (port % BITS);
+        }
+    }
+
+    /// Names them, as a config does.
+    pub(super) fn write(&self, config: &mut Option<BTreeMap<String, Value>>) {
+        for (protocol, bits) in &self.0 {
+            let set = (0..=u16::MAX).filter(|port| {
+                let port = usize::from(*port);
+                bits[port / BITS] >> (port % BITS) & 1 == 1
+            });
+            let named = set.map(|port| (format!("{port}/{protocol}"), empty_object()));
+            config.get_or_insert_default().extend(named);
+        }
+    }
+}
+
 /// One argument, taken apart.
 struct Spec<'a> {
     address: &'a str,
     host: &'a str,
     container: &'a str,
-    protocol: &'a str,
+    written_protocol: &'a str,
+    protocol: Protocol,
 }
 
 impl<'a> Spec<'a> {
     fn parse(text: &'a str) -> Result<Self, Fault> {
         let (front, port) = text.rsplit_once(':').unwrap_or(("", text));
         let (address, host) = front.rsplit_once(':').unwrap_or(("", front));
-        let (container, protocol) = port.split_once('/').unwrap_or((port, ""));
+        let (container, written_protocol) = port.split_once('/').unwrap_or((port, ""));
         if container.is_empty() {
             return Err(Fault::semantics(format!("invalid port: {text:?}: no port specified")));
         }
-        let known = ["", "tcp", "udp", "sctp"].iter().any(|known| known.eq_ignore_ascii_case(protocol));
-        if !known {
-            return Err(Fault::semantics(format!("invalid port: {text:?}: invalid proto: {protocol}"))
-                .hint("the protocols are tcp, udp and sctp"));
-        }
-        Ok(Self { address, host, container, protocol })
+        let protocol = Protocol::parse(written_protocol).ok_or_else(|| {
+            Fault::semantics(format!("invalid port: {text:?}: invalid proto: {written_protocol}"))
+                .hint("the protocols are tcp, udp and sctp")
+        })?;
+        Ok(Self { address, host, container, written_protocol, protocol })
     }
 
-    /// The ports as `port/protocol`.
-    fn ports(&self) -> Result<Vec<String>, Fault> {
+    /// The container's ports.
+    fn ports(&self) -> Result<RangeInclusive<u16>, Fault> {
         let (first, last) = range(self.container).ok_or_else(|| {
             Fault::semantics(format!("invalid containerPort: {}", self.container))
                 .hint("a port is a number from 0 to 65535, or a range of them like 8000-8010")
         })?;
         self.check_host(last > first, last - first)?;
-        let protocol = match self.protocol {
-            "" => "tcp".to_owned(),
-            protocol => protocol.to_ascii_lowercase(),
-        };
-        Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+        Ok(first..=last)
     }
 
     /// An address and port of the host mean nothing here, but must not be nonsense.
@@ -115,7 +181,27 @@ mod tests {
     use super::*;
 
     fn ports(text: &str) -> Result<Vec<String>, Fault> {
-        Spec::parse(text)?.ports()
+        let spec = Spec::parse(text)?;
+        let mut listed = String::new();
+        list(&mut listed, spec.ports()?, spec.protocol);
+        Ok(listed.split_terminator(' ').map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn ports_are_named_once() {
+        let mut ports = Ports::default();
+        for (range, protocol) in
+            [(0..=3, Protocol::Udp), (2..=4, Protocol::Udp), (65535..=65535, Protocol::Tcp)]
+        {
+            ports.add(range, protocol);
+        }
+        let mut config = Some([("9/x".to_owned(), empty_object())].into());
+        ports.write(&mut config);
+        let named: Vec<String> = config.unwrap_or_default().into_keys().collect();
+        assert_eq!(named, ["0/udp", "1/udp", "2/udp", "3/udp", "4/udp", "65535/tcp", "9/x"]);
+        let mut none = None;
+        Ports::default().write(&mut none);
+        assert_eq!(none, None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use gantry_oci::{History, ImageConfig, Platform, Reference};
 
 use super::LocalId;
+use super::expose::Ports;
 use super::history::EntryId;
 use crate::environment::Environment;
 use crate::error::{Fault, Lines};
@@ -31,6 +32,8 @@ pub(super) struct State {
     places: HashMap<String, usize>,
     /// The config; its history holds only what the history's keeper does not know yet.
     pub(super) config: ImageConfig,
+    /// The ports that it exposes, besides those in the config.
+    pub(super) exposed: Ports,
     /// The last line of history that the keeper knows.
     pub(super) last_entry: Option<EntryId>,
     /// About how many bytes the config is, without its history.
@@ -82,6 +85,7 @@ impl State {
             arguments: Vec::new(),
             local: None,
             base: None,
+            exposed: Ports::default(),
             last_entry: None,
             weight: 0,
             step: 0,

@@ -347,6 +347,18 @@ fn results_are_limited() {
 }
 
 #[test]
+fn all_ports_again_and_again() {
+    let text = format!("FROM a\n{}", "EXPOSE 0-65535\n".repeat(20));
+    let ports = converted(&text, &options()).unwrap().config.config.exposed_ports.unwrap();
+    assert_eq!(ports.len(), 1 << 16);
+    let base = image_config(serde_json::json!({ "ExposedPorts": { "80/tcp": {}, "odd": {} } }));
+    let text = "FROM a AS s\nEXPOSE 53/udp 80\nFROM s\nEXPOSE 1-2";
+    let ports = converted_with(text, &options(), &base).unwrap().config.config.exposed_ports.unwrap();
+    let named: Vec<String> = ports.into_keys().collect();
+    assert_eq!(named, ["1/tcp", "2/tcp", "53/udp", "80/tcp", "odd"]);
+}
+
+#[test]
 fn long_files_end() {
     let steps: String = (0..3000).map(|step| format!("RUN {step}\n")).collect();
     let converted = converted(&format!("FROM a\n{steps}"), &options()).unwrap();
