@@ -3,6 +3,7 @@
 use gantry_llb::pattern::{Matcher, clean, has_wildcard};
 use gantry_llb::pb;
 
+use super::names::TRIGGER;
 use super::remote::{Remote, Shared};
 use super::state::State;
 use super::{BUILD_CONTEXT, Converter, Place, metadata, owner};
@@ -243,9 +244,10 @@ fn size_of(template: &pb::FileActionCopy) -> usize {
 
 /// `[2/4] LINK COPY …`
 fn linked_name(name: &str) -> String {
-    match name.split_once("] ") {
-        Some((step, text)) => format!("{step}] LINK {text}"),
-        None => format!("LINK {name}"),
+    let (step, text) = name.split_at(name.find("] ").map_or(0, |end| end + 2));
+    match text.strip_prefix(TRIGGER).filter(|_| !step.is_empty()) {
+        Some(text) => format!("{step}{TRIGGER}LINK {text}"),
+        None => format!("{step}LINK {text}"),
     }
 }
 

@@ -9,6 +9,8 @@ use crate::lex::{Lexer, Quotes};
 use crate::paths::clean;
 use crate::stages::StageId;
 
+/// What stands before the name of a trigger.
+pub(super) const TRIGGER: &str = "ONBUILD ";
 /// How BuildKit writes a platform that it does not know.
 const UNKNOWN: &str = "unknown";
 
@@ -43,7 +45,7 @@ impl Converter<'_> {
         let width = steps.to_string().len();
         name.push_str(&format!("{:width$}/{steps}] ", state.step));
         if matches!(step, Step::Instruction(place) | Step::Command(place) if place.command.is_trigger) {
-            name.push_str("ONBUILD ");
+            name.push_str(TRIGGER);
         }
         name + text
     }

@@ -195,6 +195,10 @@ fn triggers_of_images_run_first_and_may_need_more() {
     let names: Vec<&str> = converted.definition.vertices().iter().map(|vertex| vertex.name()).collect();
     assert!(names.contains(&"[2/4] ONBUILD RUN first"), "{names:?}");
     assert!(names.contains(&"[4/4] RUN second"), "{names:?}");
+    let linked = image_config(serde_json::json!({ "OnBuild": ["COPY --link a b"] }));
+    let linked = converted_with("FROM a", &options(), &linked).unwrap();
+    let last = linked.definition.vertices().iter().rev().find(|vertex| vertex.name().contains("LINK"));
+    assert_eq!(last.unwrap().name(), "[2/2] ONBUILD LINK COPY --link a b");
     assert_eq!(converted.config.config.on_build, None);
     let bad = image_config(serde_json::json!({ "OnBuild": ["FROM x"] }));
     assert!(converted_with("FROM a", &options(), &bad).unwrap_err().message.contains("cannot be a trigger"));
