@@ -103,7 +103,12 @@ pub enum ResolveMode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NamedContext {
     /// `docker-image://`.
-    Image(Reference),
+    Image {
+        /// The image.
+        reference: Reference,
+        /// How it was written, which is what its step is called.
+        written: String,
+    },
     /// A directory of the client's.
     Local {
         /// A name that tells it from other directories of the same name, for the cache.

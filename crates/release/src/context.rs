@@ -40,7 +40,12 @@ pub enum NamedSource {
     /// The address of a repository or of a file.
     Remote(String),
     /// An image in a registry.
-    Image(Reference),
+    Image {
+        /// The image.
+        reference: Reference,
+        /// How the user wrote it.
+        written: String,
+    },
     /// Nothing.
     Scratch,
     /// An image in an OCI layout.

@@ -46,7 +46,10 @@ fn read_source(text: &str, source: &str) -> Result<NamedSource, Error> {
     if let Some(image) = source.strip_prefix("docker-image://") {
         return match image {
             SCRATCH => Ok(NamedSource::Scratch),
-            image => image.parse().map(NamedSource::Image).map_err(|error| wrong(format!("{error}"))),
+            image => match image.parse() {
+                Ok(reference) => Ok(NamedSource::Image { reference, written: image.to_owned() }),
+                Err(error) => Err(wrong(format!("{error}"))),
+            },
         };
     }
     if source.starts_with("oci-layout://")
@@ -96,7 +99,7 @@ mod tests {
             (
                 "alpine:3=docker-image://r.io/a:1".to_owned(),
                 "alpine:3",
-                NamedSource::Image("r.io/a:1".parse().unwrap()),
+                NamedSource::Image { reference: "r.io/a:1".parse().unwrap(), written: "r.io/a:1".to_owned() },
             ),
             ("docker.io/library/b=git@h:a/b".to_owned(), "b", NamedSource::Remote("git@h:a/b".into())),
             ("b=oci-layout:///a/b".to_owned(), "b", layout("/a/b", None, None)),

@@ -32,7 +32,10 @@ impl<'a> Converter<'a> {
     fn context_state(&mut self, stage: StageId, name: &str, context: &'a NamedContext) -> State {
         let (mut node, mut local) = (None, None);
         match context {
-            NamedContext::Image(reference) => return self.context_image_state(stage, name, reference),
+            NamedContext::Image { reference, written } => {
+                let step = format!("[context {name}] {written}");
+                return self.context_image_state(stage, step, reference);
+            }
             NamedContext::Layout { store, reference } => {
                 return self.layout_state(stage, name, store, reference);
             }
@@ -114,10 +117,10 @@ impl<'a> Converter<'a> {
 
     /// As in BuildKit, the graph has the image's tag. Whoever resolves images does it once for a command, so that the
     /// tag means the same image there as here.
-    fn context_image_state(&mut self, stage: StageId, name: &str, reference: &Reference) -> State {
+    fn context_image_state(&mut self, stage: StageId, step: String, reference: &Reference) -> State {
         let (info, wanted) = self.known(stage, reference);
         let mut state = self.context_config_state(stage, info, &wanted);
-        let metadata = metadata(&["source.image"], format!("[context {name}] {}", reference.familiar()));
+        let metadata = metadata(&["source.image"], step);
         let recipe = Recipe::Source { source: image_source(reference), platform: Some(wanted.to_pb()) };
         state.node = Some(self.graph.add(recipe, metadata, None));
         state.base = Some((reference.pinned(info.digest), wanted.platform().clone()));

@@ -423,7 +423,8 @@ fn contexts_of_all_kinds() {
 #[test]
 fn a_context_stands_for_a_stage_but_not_for_its_triggers() {
     let mut options = options();
-    options.contexts.insert("base".into(), NamedContext::Image("other".parse().unwrap()));
+    let other = NamedContext::Image { reference: "other".parse().unwrap(), written: "other".into() };
+    options.contexts.insert("base".into(), other);
     let onbuild = image_config(serde_json::json!({ "OnBuild": ["RUN of-image"] }));
     let names = |text: &str| -> Vec<String> {
         let converted = converted_with(text, &options, &onbuild).unwrap();
@@ -431,6 +432,8 @@ fn a_context_stands_for_a_stage_but_not_for_its_triggers() {
     };
     assert_eq!(names("FROM a AS base\nRUN x\nONBUILD RUN of-stage\nFROM base\nRUN y").len(), 2);
     assert_eq!(names("FROM a AS base\nRUN x"), [""; 0]);
+    let replaced = converted_with("FROM a AS base\nRUN x", &options, &onbuild).unwrap();
+    assert_eq!(replaced.definition.vertices()[0].name(), "[context base] other", "as it was written");
     let circle = "FROM a AS base\nCOPY --from=base / /";
     assert!(convert(circle.as_bytes(), &options, &Images::default()).is_err(), "it is read all the same");
 }

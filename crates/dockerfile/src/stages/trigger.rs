@@ -55,7 +55,10 @@ impl Stages {
         let stage = &self.list[stage];
         match &stage.base {
             Base::Image(reference)
-            | Base::Context(_, NamedContext::Image(reference) | NamedContext::Layout { reference, .. }) => {
+            | Base::Context(
+                _,
+                NamedContext::Image { reference, .. } | NamedContext::Layout { reference, .. },
+            ) => {
                 let wanted = stage.platform.as_ref().map_or(&options.platform, StagePlatform::platform);
                 Some((reference, wanted.clone()))
             }

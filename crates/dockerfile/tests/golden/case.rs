@@ -145,7 +145,10 @@ fn set_option(options: &mut Options, flag: &str, value: &str) {
         "--build-context" => {
             let (name, value) = pair('=').unwrap();
             let context = match value.strip_prefix("docker-image://") {
-                Some(reference) => NamedContext::Image(reference.parse().unwrap()),
+                Some(reference) => NamedContext::Image {
+                    reference: reference.parse().unwrap(),
+                    written: reference.to_owned(),
+                },
                 None => NamedContext::Local { shared_key: format!("context:{name}"), exclude: Vec::new() },
             };
             options.contexts.insert(name, context);

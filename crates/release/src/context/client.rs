@@ -157,7 +157,9 @@ impl Client {
             NamedSource::Remote(address) => {
                 NamedContext::Remote(remote(address, GitOptions::default()).map_err(of_context)?)
             }
-            NamedSource::Image(reference) => NamedContext::Image(reference.clone()),
+            NamedSource::Image { reference, written } => {
+                NamedContext::Image { reference: reference.clone(), written: written.clone() }
+            }
             NamedSource::Scratch => NamedContext::Scratch,
             NamedSource::Layout(place) => {
                 let (layout, digest) = LayoutImages::open(place).map_err(of_context)?;
