@@ -67,7 +67,8 @@ pub(super) fn read(node: &Node, kind: CopyKind) -> Result<Copy, Fault> {
     let Some(destination) = words.pop().filter(|_| !words.is_empty()) else {
         return Err(Fault::syntax(format!(
             "{keyword} requires at least two arguments, a source and a destination"
-        )));
+        ))
+        .hint(format!("write it like {keyword} source destination; the last word is where it goes")));
     };
     let mut known = SHARED_FLAGS.to_vec();
     match kind {

@@ -175,7 +175,10 @@ impl Mount {
             "readwrite" | "rw" => *read_only = Some(!crate::boolean(&value).ok_or_else(invalid)?),
             "required" => self.set_required(crate::boolean(&value).ok_or_else(invalid)?)?,
             "size" if self.kind == MountType::Tmpfs => self.size = bytes(&value).ok_or_else(invalid)?,
-            "size" => return Err(Fault::syntax("only mounts of type tmpfs have a `size`")),
+            "size" => {
+                return Err(Fault::syntax("only mounts of type tmpfs have a `size`")
+                    .hint("put type=tmpfs before it, or leave it out"));
+            }
             "id" => self.id = value,
             "sharing" => self.sharing = Some(sharing(&value)?),
             "mode" => self.mode = Some(unsigned(&value, 8).ok_or_else(invalid)?),

@@ -60,7 +60,9 @@ pub(super) fn read(node: &Node) -> Result<Run, Fault> {
         Some("host") => Some(Network::Host),
         Some(other) => {
             let fault = Fault::syntax(format!("unsupported network mode `{other}`"));
-            return Err(fault.suggest(other, ["default", "none", "host"]));
+            return Err(fault
+                .suggest(other, ["default", "none", "host"])
+                .hint("a RUN has the network `default`, `none` or `host`"));
         }
     };
     let insecure = match flags.values("security").next() {
@@ -68,7 +70,9 @@ pub(super) fn read(node: &Node) -> Result<Run, Fault> {
         Some("insecure") => true,
         Some(other) => {
             let fault = Fault::syntax(format!("unsupported security mode `{other}`"));
-            return Err(fault.suggest(other, ["sandbox", "insecure"]));
+            return Err(fault
+                .suggest(other, ["sandbox", "insecure"])
+                .hint("the security modes are `sandbox`, which is the default, and `insecure`"));
         }
     };
     let mounts: Vec<String> = flags.values("mount").map(str::to_owned).collect();

@@ -59,7 +59,9 @@ impl Stages {
         };
         if platform.text.is_empty() {
             let message = format!("empty platform value from expression {}", from.platform);
-            return Err(suggested(Fault::semantics(message)));
+            return Err(suggested(Fault::semantics(message)).hint(
+                "only arguments declared before the first FROM can be used here; give this one a default, or leave --platform out",
+            ));
         }
         let parsed: Platform = platform.text.parse().map_err(|error: gantry_oci::PlatformError| {
             suggested(Fault::semantics(format!("failed to parse platform {}: {error}", from.platform)))
