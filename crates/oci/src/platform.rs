@@ -84,9 +84,10 @@ impl Platform {
         }
         for part in [os, architecture, variant] {
             let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-            if part.starts_with(['.', '-']) || !part.bytes().all(inner) {
+            // A part that is a step in a path is nobody's, and would lead astray where platforms name files.
+            if matches!(part, "." | "..") || os.contains('.') || !part.bytes().all(inner) {
                 return Err(refuse(
-                    "a part is made of letters, digits, `_`, `-` and `.`, and starts with one of the first three",
+                    "a part is made of letters, digits, `_`, `-` and, but for the operating system, `.`",
                 ));
             }
         }
@@ -252,6 +253,8 @@ mod tests {
             ("linux/arm/6", "linux/arm/v6"),
             ("linux/i386", "linux/386"),
             ("macos/arm64", "darwin/arm64"),
+            ("linux/-", "linux/-"),
+            ("linux/.a", "linux/.a"),
         ] {
             assert_eq!(text.parse::<Platform>().unwrap().to_string(), normal, "{text}");
         }
@@ -259,7 +262,7 @@ mod tests {
             let (found, host) = (text.parse::<Platform>().unwrap(), Platform::host());
             assert_eq!((found.os(), found.architecture()), (os, host.architecture()), "{text}");
         }
-        for bad in ["", "x", "linux/", "/amd64", "a/b/c/d", "linux/am d64", "linux/../x"] {
+        for bad in ["", "x", "linux/", "/amd64", "a/b/c/d", "linux/am d64", "linux/../x", "li.nux/amd64"] {
             assert!(bad.parse::<Platform>().is_err(), "{bad}");
         }
     }
