@@ -249,6 +249,7 @@ fn refused_where_it_stands() {
         // What the parser finds wrong comes before all that an instruction finds.
         ("FROM a\nCOPY x\nONBUILD ENV x", 3..=3, "needs a name and a value"),
         ("FROM a\nCOPY x\nHEALTHCHECK CMD [1]", 3..=3, "only strings"),
+        ("FROM\nONBUILD ONBUILD CMD [1]", 2..=2, "only strings"),
         ("RUN x\nOOPS", 1..=1, "no build stage"),
     ] {
         let error = converted(text, &options()).expect_err(text);

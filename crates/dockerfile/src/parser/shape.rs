@@ -6,6 +6,9 @@
 use super::{json_list, key_values, words};
 use crate::error::Fault;
 
+/// How deep triggers are looked into. Each level is read anew, and none of them is ever accepted.
+const MAX_TRIGGERS: usize = 32;
+
 /// What the arguments of an instruction look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -44,12 +47,15 @@ impl Shape {
                 json_list(&command).map(drop)
             }
             Self::Trigger => {
-                let (keyword, _, rest) = words::split_instruction(text, escape);
-                match Self::of(&keyword) {
-                    // Refused later, and without a limit to how deep it goes.
-                    Self::Trigger => Ok(()),
-                    shape => shape.check(&rest, escape),
+                let (mut keyword, _, mut rest) = words::split_instruction(text, escape);
+                // One trigger in another is refused later; what is in that one is looked at all the same.
+                for _ in 0..MAX_TRIGGERS {
+                    match Self::of(&keyword) {
+                        Self::Trigger => (keyword, _, rest) = words::split_instruction(&rest, escape),
+                        shape => return shape.check(&rest, escape),
+                    }
                 }
+                Ok(())
             }
             Self::Text => Ok(()),
         }
