@@ -205,18 +205,19 @@ impl<'a> Converter<'a> {
     fn build_stages(&mut self, reach: Reach) -> Result<(), Error> {
         let stages = self.stages;
         let wanted = stages.within(reach);
-        // What only a `--from` names is there from the beginning.
-        for stage in wanted.iter().filter(|stage| stages.list[**stage].origin == Origin::Anonymous) {
-            self.states[*stage] = Some(self.base_state(*stage));
+        // What only a `--from` names, and what a context stands for, is there from the beginning.
+        for stage in wanted.iter().filter(|stage| stages.list[**stage].origin != Origin::Written) {
+            let state = self.base_state(*stage);
+            self.spend(state.weight).map_err(|fault| fault.at(&stages.list[*stage].lines))?;
+            self.states[*stage] = Some(state);
         }
-        for stage in wanted.iter().filter(|stage| stages.list[**stage].origin != Origin::Anonymous) {
-            let mut state = self.base_state(*stage);
+        for stage in &wanted {
             let Stage { lines, origin, commands, .. } = &stages.list[*stage];
-            self.spend(state.weight).map_err(|fault| fault.at(lines))?;
-            if *origin == Origin::Replaced && reach == Reach::Target {
-                self.states[*stage] = Some(state);
+            if *origin == Origin::Anonymous || (*origin == Origin::Replaced && reach == Reach::Target) {
                 continue;
             }
+            let mut state = self.base_state(*stage);
+            self.spend(state.weight).map_err(|fault| fault.at(lines))?;
             state.begin().map_err(|fault| fault.at(lines))?;
             for command in commands {
                 let place = Place { stage: *stage, command };

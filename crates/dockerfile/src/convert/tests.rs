@@ -435,6 +435,8 @@ fn a_context_stands_for_a_stage_but_not_for_its_triggers() {
     assert_eq!(names("FROM a AS base\nRUN x"), [""; 0]);
     let replaced = converted_with("FROM a AS base\nRUN x", &options, &onbuild).unwrap();
     assert_eq!(replaced.definition.vertices()[0].name(), "[context base] other", "as it was written");
+    let later = "FROM a AS s\nCOPY --from=base /x /y\nFROM a AS base\nFROM s";
+    assert!(converted(later, &options).is_ok(), "it is there from the beginning");
     let circle = "FROM a AS base\nCOPY --from=base / /";
     assert!(convert(circle.as_bytes(), &options, &Images::default()).is_err(), "it is read all the same");
 }
