@@ -244,7 +244,9 @@ impl Drop for Running {
 
 #[test]
 fn root_signals_stop_a_build_and_all_of_its_steps() {
-    for (signal, code, marker) in [("TERM", 143, "600.0701"), ("INT", 130, "600.0702")] {
+    for (signal, code, marker) in
+        [("TERM", 143, "600.0701"), ("INT", 130, "600.0702"), ("HUP", 129, "600.0708")]
+    {
         let world = World::new(&format!("FROM BASE\nRUN sh -c 'sleep {marker} & sleep {marker}'\n"));
         let running = start(&world, &["--progress=rawjson", "--push", "--tag=HOST/app:1"]);
         wait_for("the step", PATIENCE, || is_running(marker).then_some(()));
