@@ -51,6 +51,11 @@ impl GitServer {
         format!("git://{}/{name}", self.address)
     }
 
+    /// The directory that all repositories are in.
+    pub fn root(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// Where a repository is; it is made if it is not there.
     pub fn repository(&self, name: &str) -> PathBuf {
         let path = self.directory.path().join(name);

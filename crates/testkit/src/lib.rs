@@ -4,7 +4,7 @@
 //! [`DockerRegistry`] is the real thing, for the proof that the fake is honest. [`ImageBuilder`] makes small images
 //! from lists of files, [`BaseImages`] finds the large ones, and both load into either registry.
 //! [`TlsFront`] puts TLS with a good or a bad certificate in front of a registry, [`ForwardProxy`] is a proxy on the way there.
-//! [`GitServer`], [`SshServer`] and [`WebServer`] are where the contexts and sources of builds are.
+//! [`GitServer`], [`GitHttpServer`], [`SshServer`] and [`WebServer`] are where the contexts and sources of builds are.
 //! [`GantryCommand`] runs the program with nothing of the developer's own environment.
 //! A helper panics with a sentence when a test's surroundings are not what it needs: nothing is skipped silently.
 
@@ -15,6 +15,7 @@ pub mod fault_matrix;
 mod flatten;
 mod forward_proxy;
 mod gantry_command;
+mod git_http;
 mod git_server;
 mod image_builder;
 mod image_target;
@@ -31,6 +32,7 @@ pub use fake_registry::{Access, Exchange, FakeRegistry, Fault, Quirk, Seen, chao
 pub use flatten::{FlatFile, FlatImage, FlatKind, FlatTree};
 pub use forward_proxy::{ForwardProxy, Tunnel};
 pub use gantry_command::{GantryCommand, Output};
+pub use git_http::GitHttpServer;
 pub use git_server::GitServer;
 pub use image_builder::{BuiltImage, Entry, ImageBuilder};
 pub use image_target::ImageTarget;

@@ -62,7 +62,7 @@ const PASSED_ON: [&str; 12] = [
     "all_proxy",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
-    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
 ];
 
 /// `git` for one repository.
@@ -74,6 +74,13 @@ pub(super) struct Git<'a> {
     configuration: Vec<(String, String)>,
     /// What is not to be shown, should it say it.
     hidden: Option<String>,
+}
+
+/// The file with the certificate authorities to believe. `git` does not read the variable that everything else in a
+/// build reads, so it is told under its own name.
+fn authorities(caller: &[(OsString, OsString)]) -> Option<&OsStr> {
+    let variable = |wanted: &str| caller.iter().find(|(name, value)| name == wanted && !value.is_empty());
+    variable("GIT_SSL_CAINFO").or_else(|| variable("SSL_CERT_FILE")).map(|(_, path)| path.as_os_str())
 }
 
 /// How to log in over SSH.
@@ -114,6 +121,9 @@ impl<'a> Git<'a> {
         set("XDG_CONFIG_HOME", home.as_os_str());
         let users_home = caller.iter().find(|(name, _)| name == "HOME").map(|(_, home)| Path::new(home));
         set("GIT_SSH_COMMAND", ssh.command(users_home).as_ref());
+        if let Some(authorities) = authorities(caller) {
+            set("GIT_SSL_CAINFO", authorities);
+        }
         if let Some(agent) = &ssh.agent {
             set("SSH_AUTH_SOCK", agent.as_os_str());
         }
@@ -323,6 +333,17 @@ mod tests {
         assert!(command.ends_with(
             "-o UserKnownHostsFile='/t/hosts' -o GlobalKnownHostsFile='/dev/null' -o StrictHostKeyChecking=yes"
         ));
+    }
+
+    #[test]
+    fn certificate_authorities() {
+        let chosen = |variables: &[(&str, &str)]| {
+            let caller: Vec<_> = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+            authorities(&caller).map(OsStr::to_owned)
+        };
+        assert_eq!(chosen(&[("SSL_CERT_FILE", "/a"), ("GIT_SSL_CAINFO", "/b")]), Some("/b".into()));
+        assert_eq!(chosen(&[("SSL_CERT_FILE", "/a"), ("GIT_SSL_CAINFO", "")]), Some("/a".into()));
+        assert_eq!(chosen(&[("SSL_CERT_DIR", "/a")]), None);
     }
 
     #[test]
