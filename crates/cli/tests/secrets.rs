@@ -257,3 +257,28 @@ fn root_caches_are_shared_as_asked_by_steps_that_run_at_once() {
     assert_eq!((text(&image, "a").as_str(), text(&image, "b").as_str()), ("a\n", "b\n"));
     world.assert_nothing_left();
 }
+
+#[test]
+fn root_a_secret_that_is_no_text_is_a_variable_as_the_reference_has_it() {
+    let world = World::new("FROM BASE\nRUN --mount=type=secret,id=s,env=S printf %s \"$S\" > /seen\n");
+    world.gantry.write("secret", b"a\xff\xfeb");
+    assert_eq!(text(&image(&world, &["--secret=id=s,src=secret"]), "seen"), "a\u{fffd}\u{fffd}b");
+    world.gantry.write("secret", b"a\0b");
+    let refused = world.build(&["--no-cache", "--secret=id=s,src=secret"]).code(1);
+    assert!(refused.stderr.contains("secret `s`") && refused.stderr.contains("NUL"), "{}", refused.stderr);
+}
+
+#[test]
+fn root_a_cache_can_be_a_file() {
+    let mount = "--mount=type=cache,id=list,from=seed,source=/etc/list,target=/list";
+    let world = World::new(&format!(
+        "FROM BASE AS seed\nRUN echo seed > /etc/list; chown 5:6 /etc/list; chmod 640 /etc/list\n\
+         FROM BASE\n\
+         RUN {mount} stat -c '%u %g %a %F' /list > /look; echo more >> /list\n\
+         RUN {mount},ro cat /list > /seen; ! echo x >> /list\n",
+    ));
+    let image = image(&world, &[]);
+    assert_eq!(text(&image, "look"), "5 6 640 regular file\n");
+    assert_eq!(text(&image, "seen"), "seed\nmore\n");
+    world.assert_nothing_left();
+}

@@ -1,11 +1,11 @@
 //! What a RUN sees besides its root: `--mount=type=bind`, `tmpfs`, `cache`, `secret` and `ssh`.
 //!
 //! Bind mounts show a tree that is made for them; what is written to a writable one is thrown away. Cache mounts are
-//! directories of the store that outlive the step, its result and its failure, and are in no key. Secrets go to the
+//! directories (or, by their seed, files) of the store that outlive the step, its result and its failure, and are in no key. Secrets go to the
 //! step's own memory and nowhere else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -236,24 +236,37 @@ fn lock_name(directory: &str) -> String {
     format!("cache-{directory}")
 }
 
-/// Makes a cache mount's directory, with the content and look of its seed.
+/// Makes what a cache mount shows: a directory with the content and look of its seed, or a file, if that is one.
 fn make_cache(
     store: &Store,
-    directory: &Path,
+    place: &Path,
     seed: Option<Vec<PathBuf>>,
     (selector, cancel): (&str, &CancellationToken),
 ) -> Result<(), Fault> {
     let temporary = store.temp_dir()?;
     let fresh = temporary.path().join("cache");
-    fs::create_dir(&fresh).at("create", &fresh)?;
-    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).at("set the mode of", &fresh)?;
-    if let Some(layers) = seed {
-        with_trees(&[Tree::Layers(layers)], |paths| seed_cache(&paths[0], selector, &fresh, cancel))??;
+    match seed {
+        None => empty_cache(&fresh)?,
+        Some(layers) => {
+            with_trees(&[Tree::Layers(layers)], |paths| seed_cache(&paths[0], selector, &fresh, cancel))??;
+        }
     }
-    fs::rename(&fresh, directory).at("rename a cache mount to", directory)
+    fs::rename(&fresh, place).at("rename a cache mount to", place)
+}
+
+fn empty_cache(fresh: &Path) -> Result<(), Fault> {
+    fs::create_dir(fresh).at("create", fresh)?;
+    fs::set_permissions(fresh, fs::Permissions::from_mode(0o755)).at("set the mode of", fresh)
 }
 
 fn seed_cache(root: &Path, selector: &str, fresh: &Path, cancel: &CancellationToken) -> Result<(), Fault> {
+    // What is nowhere is told by the copy.
+    if let Ok(path) = rooted::resolve(root, Path::new(selector))
+        && fs::symlink_metadata(&path).is_ok_and(|found| found.is_file())
+    {
+        return seed_file(&path, fresh);
+    }
+    empty_cache(fresh)?;
     let source = SourceRoot { path: root, filter: None, ownership: Ownership::Kept };
     let directory = format!("/{}", selector.trim_start_matches('/'));
     let copy = WholeCopy {
@@ -269,6 +282,18 @@ fn seed_cache(root: &Path, selector: &str, fresh: &Path, cancel: &CancellationTo
         fs::set_permissions(fresh, top.permissions()).at("set the mode of", fresh)?;
     }
     Ok(())
+}
+
+/// A cache that is one file: it looks like what seeds it.
+fn seed_file(path: &Path, fresh: &Path) -> Result<(), Fault> {
+    fs::copy(path, fresh).at("copy to a cache mount", path)?;
+    let look = fs::metadata(path).at("read", path)?;
+    chown(fresh, Some(look.uid()), Some(look.gid())).at("set the owner of", fresh)?;
+    // Another owner takes away what the mode says about users and groups.
+    fs::set_permissions(fresh, look.permissions()).at("set the mode of", fresh)?;
+    let times = look.modified().map(|time| FileTimes::new().set_modified(time));
+    let set = times.and_then(|times| File::options().write(true).open(fresh)?.set_times(times));
+    set.at("set the time of", fresh)
 }
 
 /// A secret as a file in memory.
@@ -291,14 +316,23 @@ pub(crate) fn secret_variables(job: &Job, exec: &pb::ExecOp) -> Result<Vec<Strin
         // As with BuildKit, a variable whose optional secret is not there is empty.
         let secret = job.secrets.wanted(&variable.id, variable.optional)?;
         let bytes = secret.as_ref().map(Secret::reveal).unwrap_or_default();
-        let text = std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
-        let text = text.ok_or_else(|| Fault::Secret {
-            id: variable.id.clone(),
-            problem: "a variable can only hold text, without NUL".to_owned(),
-        })?;
-        variables.push(format!("{}={text}", variable.name));
+        if bytes.contains(&0) {
+            let problem = "a variable cannot hold NUL".to_owned();
+            return Err(Fault::Secret { id: variable.id.clone(), problem });
+        }
+        variables.push(format!("{}={}", variable.name, text_of(bytes)));
     }
     Ok(variables)
+}
+
+/// The text that the reference makes of a secret: of each byte that is not UTF-8, a replacement character.
+fn text_of(secret: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in secret.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    text
 }
 
 fn tmpfs(mount: &pb::Mount) -> MountKind {
@@ -333,4 +367,22 @@ pub(crate) fn copy_client_to(
     }
     .to(target)
     .map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_that_are_no_text_lose_what_is_none() {
+        for (secret, text) in [
+            (&b"plain"[..], "plain"),
+            (b"a\xff\xfeb", "a\u{fffd}\u{fffd}b"),
+            ("\u{20ac}".as_bytes(), "\u{20ac}"),
+            // Each byte of a character that breaks off.
+            (b"\xe2\x82", "\u{fffd}\u{fffd}"),
+        ] {
+            assert_eq!(text_of(secret), text, "{secret:?}");
+        }
+    }
 }
