@@ -5,6 +5,8 @@ use std::io::{IsTerminal, Write};
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use gantry_release::{CheckRule, Class, Error, Excerpt};
 
+use crate::progress::redact;
+
 /// Lines shown of an instruction that spans many.
 const MAX_EXCERPT_LINES: u32 = 12;
 
@@ -21,7 +23,7 @@ pub(crate) fn usage(message: impl Into<String>) -> Error {
 /// Writes a doubt that stops nothing to standard error.
 pub(crate) fn warn(message: &str) {
     // Nobody is left to tell if standard error is gone.
-    let _ = writeln!(std::io::stderr(), "warning: {}", clean(message));
+    let _ = writeln!(std::io::stderr(), "warning: {}", clean(&redact::text(message)));
 }
 
 /// Writes the error to standard error.
@@ -45,7 +47,7 @@ pub(crate) fn render_finding(rule: CheckRule, message: &str, excerpt: &Excerpt, 
 /// A message and the lines that it is about.
 fn render_title(level: Level<'static>, message: &str, excerpt: Option<&Excerpt>, colour: bool) -> String {
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-    let title = level.primary_title(clean(message));
+    let title = level.primary_title(clean(&redact::text(message)));
     let mut text = match excerpt {
         Some(excerpt) => {
             let span = span(excerpt);
@@ -63,7 +65,7 @@ fn render_title(level: Level<'static>, message: &str, excerpt: Option<&Excerpt>,
 fn render(error: &Error, colour: bool) -> String {
     let mut text = render_title(Level::ERROR, &error.message, error.excerpt.as_ref(), colour);
     for cause in &error.causes {
-        text.push_str(&format!("caused by: {}\n", clean(cause)));
+        text.push_str(&format!("caused by: {}\n", clean(&redact::text(cause))));
     }
     if let Some(tail) = &error.tail {
         text.push_str("\nlast lines of its output:\n");
@@ -73,7 +75,7 @@ fn render(error: &Error, colour: bool) -> String {
         text.push('\n');
     }
     for hint in &error.hints {
-        text.push_str(&format!("hint: {}\n", clean(hint)));
+        text.push_str(&format!("hint: {}\n", clean(&redact::text(hint))));
     }
     text
 }

@@ -2,6 +2,7 @@
 
 mod json;
 mod plain;
+pub(crate) mod redact;
 mod steps;
 mod tty;
 
@@ -62,7 +63,7 @@ impl Display {
 
 impl Events for Display {
     fn event(&self, event: Event) {
-        let now = self.now();
+        let (now, event) = (self.now(), redact::event(event));
         self.view.lock().unwrap_or_else(PoisonError::into_inner).event(&event, now);
     }
 }

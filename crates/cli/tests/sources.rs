@@ -475,3 +475,20 @@ fn root_the_epoch_of_a_source() {
     let refused = build(&world, &["--build-arg=SOURCE_DATE_EPOCH=tomorrow", "."]).code(2);
     assert!(refused.stderr.contains("invalid SOURCE_DATE_EPOCH"), "{}", refused.stderr);
 }
+
+#[test]
+fn root_passwords_in_addresses_are_not_shown() {
+    let web = WebServer::start();
+    web.put("/f", Page::new("content"));
+    let address = web.url("/f").replace("http://", "http://me:hunter2@");
+    let world = World::new(&format!("FROM scratch\nADD {address} /\n"));
+    for mode in ["--progress=plain", "--progress=rawjson"] {
+        let output = build(&world, &[mode, "--no-cache", "."]).success();
+        assert!(output.stderr.contains("http://me:***@127.0.0.1"), "{}", output.stderr);
+        assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
+        assert_eq!(web.take_seen()[0].headers["authorization"], "Basic bWU6aHVudGVyMg==");
+    }
+    // The graph is what BuildKit makes of it.
+    let graph = world.gantry.run(["build", "--call=convertllb,format=json", "."]).success();
+    assert!(graph.stdout.contains("hunter2"), "{}", graph.stdout);
+}
