@@ -6,6 +6,7 @@
 //!   "containerimage.config.digest": "sha256:…",   one platform only
 //!   "image.name": "a:1,b:1",
 //!   "buildx.build.provenance": {…},               with "/linux/amd64" and so on behind it for several platforms
+//!   "buildx.build.warnings": [{…}],               as `--progress=rawjson` has them; only if there are any
 //!   "gantry.platforms": { "linux/amd64": { "manifest": "sha256:…", "config": "sha256:…",
 //!                                          "layers": [{ "digest", "size", "mediaType", "diffId" }] } } }
 //! ```
@@ -28,14 +29,21 @@ pub(crate) fn provenance_mode(setting: &str) -> Option<ProvenanceMode> {
     }
 }
 
+/// Whether there are warnings in it, from the value of buildx's `BUILDX_METADATA_WARNINGS`.
+pub(crate) fn with_warnings(setting: &str) -> bool {
+    parse_bool(setting) == Some(true)
+}
+
 /// Writes the files that were asked for.
 pub(crate) fn record(
     metadata_file: Option<&Path>,
     iidfile: Option<&Path>,
     report: &BuildReport,
+    warnings: &[Value],
 ) -> Result<(), Error> {
     if let Some(path) = metadata_file {
-        let mut text = serde_json::to_string_pretty(&document(report)).expect("metadata is plain data");
+        let mut text =
+            serde_json::to_string_pretty(&document(report, warnings)).expect("metadata is plain data");
         text.push('\n');
         replace(path, &text)?;
     }
@@ -45,7 +53,7 @@ pub(crate) fn record(
     Ok(())
 }
 
-fn document(report: &BuildReport) -> Value {
+fn document(report: &BuildReport, warnings: &[Value]) -> Value {
     let mut document = Map::new();
     if let [one] = report.platforms.as_slice() {
         document.insert("containerimage.config.digest".to_owned(), json!(one.config.digest));
@@ -68,6 +76,9 @@ fn document(report: &BuildReport) -> Value {
             };
             document.insert(key, provenance.clone());
         }
+    }
+    if !warnings.is_empty() {
+        document.insert("buildx.build.warnings".to_owned(), json!(warnings));
     }
     let mut platforms = Map::new();
     for platform in &report.platforms {

@@ -446,6 +446,42 @@ fn root_a_failed_build_writes_no_files_for_scripts() {
     assert_eq!(listing(world.gantry.directory()), set(["Dockerfile"]));
 }
 
+#[test]
+fn root_warnings_for_scripts() {
+    let world = World::bare("FROM scratch AS Base\nCOPY Dockerfile /\n");
+    let warnings = |setting: &str| {
+        let arguments = world.arguments(&["-q", BOTH, "--metadata-file=meta.json"]);
+        let output = world.gantry.command(arguments).env("BUILDX_METADATA_WARNINGS", setting).output();
+        assert!(output.unwrap().status.success());
+        json(world.gantry.directory().join("meta.json")).get("buildx.build.warnings").cloned()
+    };
+    assert_eq!((warnings(""), warnings("0"), warnings("maybe")), (None, None, None));
+    let found = warnings("true").unwrap();
+    assert_eq!(found.as_array().unwrap().len(), 1, "each once, for all platforms: {found}");
+    assert_eq!(found[0]["sourceInfo"]["filename"], "Dockerfile");
+    assert_eq!(found[0]["range"][0]["start"]["line"], 1);
+    assert!(found[0]["url"].as_str().unwrap().contains("stage-name-casing"), "{found}");
+}
+
+#[test]
+fn root_quiet_goes_with_no_other_progress() {
+    let world = world();
+    let refused = world.build(&["-q", "--progress=plain"]).code(2);
+    assert!(refused.stderr.contains("--quiet and --progress=plain"), "{}", refused.stderr);
+    let _ = world.gantry.run(["publish", "x", "-q", "--progress=tty"]).code(2);
+    for mode in ["auto", "quiet", "none"] {
+        let output = world.build(&["-q", &format!("--progress={mode}")]).success();
+        assert!(
+            output.stdout.starts_with("sha256:") && output.stderr.is_empty(),
+            "{mode}: {}",
+            output.stderr
+        );
+    }
+    // What all commands of a job have is no wish about this one.
+    let output = world.gantry.command(world.arguments(&["-q"])).env("BUILDKIT_PROGRESS", "plain").output();
+    assert!(output.unwrap().status.success());
+}
+
 // ---- What is in the image ----
 
 /// The config of the image that these arguments give.

@@ -16,7 +16,7 @@ use gantry_release::{
 use super::call;
 use crate::args::{Build, Global, ProgressMode, VerifyLevel};
 use crate::failure::usage;
-use crate::progress::{self, Display};
+use crate::progress;
 use crate::signals::Signals;
 use crate::{annotation_spec, attest_spec, build_flags, config, exit, metadata, output_spec, terms};
 
@@ -24,9 +24,12 @@ use crate::{annotation_spec, attest_spec, build_flags, config, exit, metadata, o
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// How much provenance a metadata file has: `min`, `max` or `disabled`.
 const METADATA_PROVENANCE: &str = "BUILDX_METADATA_PROVENANCE";
+/// Whether a metadata file has the warnings of the build.
+const METADATA_WARNINGS: &str = "BUILDX_METADATA_WARNINGS";
 
 /// Runs the command.
 pub(crate) async fn run(global: &Global, args: &Build) -> Result<ExitCode, Error> {
+    let mode = progress::mode(args.quiet, args.progress)?;
     let request = request(global, args)?;
     let method = match (args.check, args.call.as_str()) {
         (true, "build") => "check",
@@ -40,19 +43,22 @@ pub(crate) async fn run(global: &Global, args: &Build) -> Result<ExitCode, Error
     if let Some(asked) = call::parse(method)? {
         return call::run(global, args, &request, asked).await;
     }
-    let quiet = args.quiet || args.progress == ProgressMode::Quiet;
-    let prints_id = quiet && !request.outputs.iter().any(Output::is_to_stdout);
+    let prints_id = mode == ProgressMode::Quiet && !request.outputs.iter().any(Output::is_to_stdout);
     for path in args.metadata_file.iter().chain(&args.iidfile) {
         check_writable(path)?;
     }
     let gantry = Gantry::open(config::settings(global)?)?;
     let signals = Signals::watch()?;
-    let display = Arc::new(display(args));
+    let display = Arc::new(progress::start(mode));
     let built = build(&gantry, request, Arc::clone(&display) as _, signals.cancel.clone()).await;
     display.finish(built.is_ok());
     match (built, signals.received()) {
         (Ok(report), _) => {
-            metadata::record(args.metadata_file.as_deref(), args.iidfile.as_deref(), &report)?;
+            let warnings = match metadata::with_warnings(&env::var(METADATA_WARNINGS).unwrap_or_default()) {
+                true => display.warnings(),
+                false => Vec::new(),
+            };
+            metadata::record(args.metadata_file.as_deref(), args.iidfile.as_deref(), &report, &warnings)?;
             if prints_id {
                 print_id(&report)?;
             }
@@ -61,13 +67,6 @@ pub(crate) async fn run(global: &Global, args: &Build) -> Result<ExitCode, Error
         // Whatever broke then broke because it was stopped.
         (Err(_), Some(signal)) => Ok(exit::of_signal(signal)),
         (Err(error), None) => Err(error),
-    }
-}
-
-fn display(args: &Build) -> Display {
-    match args.quiet {
-        true => progress::start(ProgressMode::Quiet),
-        false => progress::start(args.progress),
     }
 }
 

@@ -11,7 +11,7 @@ use gantry_release::{
 };
 
 use super::build::verify_mode;
-use crate::args::{Format, Global, ProgressMode, Publish};
+use crate::args::{Format, Global, Publish};
 use crate::signals::Signals;
 use crate::{config, exit, metadata, progress, terms};
 
@@ -30,6 +30,7 @@ pub(crate) async fn run(global: &Global, args: &Publish) -> Result<ExitCode, Err
         forget(&Gantry::open(config::settings(global)?)?, result)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let mode = progress::mode(args.quiet, args.progress)?;
     let request = PublishRequest {
         result: result.clone(),
         tags: args.tag.iter().map(|text| terms::tag(text)).collect::<Result<_, _>>()?,
@@ -41,13 +42,12 @@ pub(crate) async fn run(global: &Global, args: &Publish) -> Result<ExitCode, Err
     }
     let gantry = Gantry::open(config::settings(global)?)?;
     let signals = Signals::watch()?;
-    let mode = if args.quiet { ProgressMode::Quiet } else { args.progress };
     let display = Arc::new(progress::start(mode));
     let published = publish(&gantry, request, Arc::clone(&display) as _, signals.cancel.clone()).await;
     display.finish(published.is_ok());
     match (published, signals.received()) {
         (Ok(report), _) => {
-            metadata::record(args.metadata_file.as_deref(), args.iidfile.as_deref(), &report)?;
+            metadata::record(args.metadata_file.as_deref(), args.iidfile.as_deref(), &report, &[])?;
             if args.quiet {
                 print(&format!("{}\n", report.root.digest))?;
             }

@@ -57,6 +57,18 @@ impl Json {
     }
 }
 
+/// The event as one of BuildKit's warnings, if it is such a thing.
+pub(super) fn warning(event: &Event) -> Option<Value> {
+    match event {
+        Event::Warning { message, hints } => {
+            let detail: Vec<String> = hints.iter().map(|hint| BASE64_STANDARD.encode(hint)).collect();
+            Some(json!({ "level": 1, "short": BASE64_STANDARD.encode(message), "detail": detail }))
+        }
+        Event::Finding { rule, message, excerpt } => Some(finding(*rule, message, excerpt)),
+        _ => None,
+    }
+}
+
 /// What a build check found, with the lines that it is about.
 fn finding(rule: CheckRule, message: &str, excerpt: &Excerpt) -> Value {
     let short = format!("{rule}: {message} (line {})", excerpt.lines.start());
@@ -82,13 +94,7 @@ impl View for Json {
     fn event(&mut self, event: &Event, now: Moment) {
         let object = match event {
             Event::Progress(event) => self.object(event, now),
-            Event::Warning { message, hints } => {
-                let detail: Vec<String> = hints.iter().map(|hint| BASE64_STANDARD.encode(hint)).collect();
-                json!({ "warnings": [{ "level": 1, "short": BASE64_STANDARD.encode(message), "detail": detail }] })
-            }
-            Event::Finding { rule, message, excerpt } => {
-                json!({ "warnings": [finding(*rule, message, excerpt)] })
-            }
+            Event::Warning { .. } | Event::Finding { .. } => json!({ "warnings": [warning(event)] }),
             Event::Built { digest } => json!({ "gantry.built": digest }),
             Event::Tagged { reference, digest } => {
                 json!({ "gantry.tagged": { "reference": reference.to_string(), "digest": digest } })
