@@ -10,6 +10,8 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+
 /// As many as the reference follows.
 const MAX_LINKS: usize = 255;
 
@@ -19,6 +21,9 @@ pub(crate) fn resolve(root: &Path, path: &Path) -> io::Result<PathBuf> {
 }
 
 /// As [`resolve`], taking for missing what `shows` says is not there. It is asked about paths relative to the root.
+///
+/// What is behind a link that is not shown is taken as it is, like all that is missing: it may really be there, outside
+/// of the root, so it is only to be looked at by [`find`].
 pub(crate) fn resolve_among<E: From<io::Error>>(
     root: &Path,
     path: &Path,
@@ -38,7 +43,7 @@ pub(crate) fn resolve_among<E: From<io::Error>>(
             continue;
         };
         if !shows(&here)? {
-            inside = here;
+            inside = clean_relative(&here.join(open.drain(..).collect::<PathBuf>()));
             continue;
         }
         links += 1;
@@ -54,6 +59,17 @@ pub(crate) fn resolve_among<E: From<io::Error>>(
         }
     }
     Ok(root.join(inside))
+}
+
+/// What is at a path that has no links in it before its end, relative to the root; `None` if there is nothing. The kernel
+/// follows none, so that nothing outside of the root is ever found.
+pub(crate) fn find(root: &Path, path: &Path) -> Option<fs::Metadata> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let root = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let found = openat2(root, path, flags, Mode::empty(), resolve).ok()?;
+    fs::File::from(found).metadata().ok()
 }
 
 /// What a link at a path holds; `None` if there is none.
@@ -137,5 +153,16 @@ mod tests {
         symlink("elsewhere", root.join("link")).unwrap();
         let hidden = |_: &Path| Ok::<_, io::Error>(false);
         assert_eq!(resolve_among(root, Path::new("link/x"), hidden).unwrap(), root.join("link/x"));
+        // Nor is what it leads to, though the kernel would find it.
+        let outside = tempfile::tempdir().unwrap();
+        symlink("elsewhere", outside.path().join("x")).unwrap();
+        symlink(outside.path(), root.join("out")).unwrap();
+        for path in ["out/x", "out/../out/x"] {
+            let shows = |path: &Path| Ok::<_, io::Error>(path != Path::new("out"));
+            assert_eq!(resolve_among(root, Path::new(path), shows).unwrap(), root.join("out/x"), "{path}");
+        }
+        assert!(find(root, Path::new("out/x")).is_none());
+        assert!(find(root, Path::new("out")).unwrap().is_symlink());
+        assert!(find(root, Path::new("")).unwrap().is_dir());
     }
 }

@@ -118,7 +118,7 @@ pub(crate) fn select(source: &SourceRoot<'_>, copy: &FileActionCopy) -> Result<V
     let mut items = Vec::new();
     for path in paths {
         let resolved = source.resolve(&path, copy.follow_symlink)?;
-        if fs::symlink_metadata(source.path.join(&resolved)).is_err() {
+        if rooted::find(source.path, &resolved).is_none() {
             return Err(missing(source, copy, false));
         }
         let entries = walk.item(resolved)?;
@@ -196,7 +196,7 @@ impl SourceRoot<'_> {
 
     /// Whether there is something at a path that has no links in it.
     fn has(&self, path: &Path) -> Result<bool, Fault> {
-        let exists = fs::symlink_metadata(self.path.join(path)).is_ok();
+        let exists = rooted::find(self.path, path).is_some();
         Ok(exists && self.filter.map_or(Ok(true), |filter| filter.shows(self.path, path))?)
     }
 }
@@ -273,6 +273,36 @@ mod tests {
             format!("{}|{}", item.name.to_string_lossy(), entry.relative.to_string_lossy())
         };
         Ok(items.iter().flat_map(|item| item.entries.iter().map(move |entry| line(item, entry))).collect())
+    }
+
+    #[test]
+    fn a_link_that_is_ignored_leads_nowhere() {
+        let (context, host) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (root, host) = (context.path(), host.path());
+        fs::create_dir(host.join("sub")).unwrap();
+        for file in ["id_rsa", "sub/key"] {
+            fs::write(host.join(file), "secret").unwrap();
+        }
+        std::os::unix::fs::symlink("id_rsa", host.join("link")).unwrap();
+        std::os::unix::fs::symlink(host, root.join("a")).unwrap();
+        fs::write(root.join("other"), "").unwrap();
+        let rows: [(&str, &[&str]); 9] = [
+            ("/a/id_rsa", &["a", "!a/id_rsa"]),
+            ("/a/id_rsa", &["*", "!a/id_rsa"]),
+            ("/a/link", &["a", "!a/link"]),
+            ("/a/sub", &["a", "!a/sub"]),
+            ("/a/sub/key", &["*", "!a/sub"]),
+            ("/a/sub/*", &["a", "!a/sub"]),
+            ("/a/sub/*", &["*", "!a/sub"]),
+            ("/a/*", &["a", "!a/id_rsa"]),
+            ("/other/../a/id_rsa", &["a", "!a/id_rsa"]),
+        ];
+        for (src, ignore) in rows {
+            let found = names(root, src, ignore);
+            let missing = found.as_ref().is_err_and(|error| error.contains("does not exist"));
+            assert!(missing, "{src} without {ignore:?}: {found:?}");
+        }
+        assert_eq!(names(root, "/*/*", &["a", "!a/id_rsa"]).unwrap(), Vec::<String>::new());
     }
 
     #[test]
