@@ -16,7 +16,7 @@ use crate::rooted::{clean, clean_relative};
 pub(super) fn follow(directory: &Path, paths: &[String]) -> Result<Option<Vec<String>>, Fault> {
     let mut followed = Followed { root: directory, paths: BTreeSet::new() };
     for path in paths {
-        followed.add(&clean_relative(Path::new(path)))?;
+        followed.add(clean_relative(Path::new(path)))?;
     }
     match followed.paths.contains(Path::new("")) {
         true => Ok(None),
@@ -30,8 +30,19 @@ struct Followed<'a> {
 }
 
 impl Followed<'_> {
-    /// Adds a path, relative and clean. Ends with loops of links, as nothing is added twice.
-    fn add(&mut self, path: &Path) -> Result<(), Fault> {
+    /// Adds a path, relative and clean, and all that its links lead to. Ends with loops of links, as nothing is added
+    /// twice. The links are the user's, and there may be more in a row than calls fit on a stack.
+    fn add(&mut self, path: PathBuf) -> Result<(), Fault> {
+        let mut open = vec![path];
+        while let Some(path) = open.pop() {
+            // The first target comes next.
+            open.extend(self.add_one(&path)?.into_iter().rev());
+        }
+        Ok(())
+    }
+
+    /// Adds a path up to its first link, and gives the paths that it leads to.
+    fn add_one(&mut self, path: &Path) -> Result<Vec<PathBuf>, Fault> {
         let mut parts = path.components();
         let mut current = PathBuf::new();
         loop {
@@ -41,12 +52,10 @@ impl Followed<'_> {
             if targets.is_empty() && !rest.as_os_str().is_empty() {
                 continue;
             }
-            if self.paths.insert(current) {
-                for target in targets {
-                    self.add(&clean_relative(&target.join(rest)))?;
-                }
+            if !self.paths.insert(current) {
+                return Ok(Vec::new());
             }
-            return Ok(());
+            return Ok(targets.iter().map(|target| clean_relative(&target.join(rest))).collect());
         }
     }
 
@@ -79,6 +88,17 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn a_chain_of_links_may_be_long() {
+        const LENGTH: usize = 20_000;
+        let directory = tempfile::tempdir().unwrap();
+        for link in 0..LENGTH {
+            symlink(format!("l{}", link + 1), directory.path().join(format!("l{link}"))).unwrap();
+        }
+        let found = follow(directory.path(), &["/l0".to_owned()]).unwrap();
+        assert_eq!(found.unwrap().len(), LENGTH + 1);
+    }
 
     #[test]
     fn links_are_followed_inside() {
