@@ -1,6 +1,7 @@
 //! One file operation: its actions in order, on the tree that they write to.
 
 use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use gantry_llb::pb::file_action::Action;
@@ -101,7 +102,8 @@ fn copy_items(
         cancel: operation.cancel,
     };
     for item in items {
-        if !(copy.attempt_unpack_docker_compatibility && unpack(copy, item, root, &look)?) {
+        if !(copy.attempt_unpack_docker_compatibility && unpack((copy, operation.cancel), item, root, &look)?)
+        {
             copier.copy(item)?;
         }
     }
@@ -109,7 +111,12 @@ fn copy_items(
 }
 
 /// Unpacks an item that is an archive. False if it is none.
-fn unpack(copy: &FileActionCopy, item: &Item, root: &Path, look: &Look) -> Result<bool, Fault> {
+fn unpack(
+    (copy, cancel): (&FileActionCopy, &CancellationToken),
+    item: &Item,
+    root: &Path,
+    look: &Look,
+) -> Result<bool, Fault> {
     let [entry] = item.entries.as_slice() else { return Ok(false) };
     if !entry.metadata.is_file() {
         return Ok(false);
@@ -122,10 +129,30 @@ fn unpack(copy: &FileActionCopy, item: &Item, root: &Path, look: &Look) -> Resul
     let destination = rooted::resolve(root, Path::new(&copy.dest)).at("resolve", Path::new(&copy.dest))?;
     look.make_directories(&destination, place::DEFAULT_DIRECTORY_MODE)?;
     let inside = Path::new("/").join(destination.strip_prefix(root).unwrap_or(&destination));
-    gantry_layer::extract_archive(&archive, root, &inside.to_string_lossy(), look.owner)
-        .map_err(|source| Fault::Layer { action: "unpack", name: copy.src.clone(), source })?;
+    let bytes = UntilCancelled { archive: &archive, cancel };
+    gantry_layer::extract_archive(bytes, root, &inside.to_string_lossy(), look.owner).map_err(|source| {
+        match cancel.is_cancelled() {
+            true => Fault::Cancelled,
+            false => Fault::Layer { action: "unpack", name: copy.src.clone(), source },
+        }
+    })?;
     unchanged(entry, &archive.metadata().reading(&entry.path)?)?;
     Ok(true)
+}
+
+/// The bytes of an archive, which end with an error when the build is cancelled.
+struct UntilCancelled<'a> {
+    archive: &'a fs::File,
+    cancel: &'a CancellationToken,
+}
+
+impl Read for UntilCancelled<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.cancel.is_cancelled() {
+            true => Err(io::Error::other("the build is cancelled")),
+            false => self.archive.read(buffer),
+        }
+    }
 }
 
 fn make_directory(action: &FileActionMkDir, root: &Path) -> Result<(), Fault> {
@@ -144,6 +171,10 @@ fn make_directory(action: &FileActionMkDir, root: &Path) -> Result<(), Fault> {
 
 fn make_file(action: &FileActionMkFile, root: &Path) -> Result<(), Fault> {
     let path = resolve(root, &action.path)?;
+    // Nobody reads what is written to a pipe of a tree, and its devices are those of this machine.
+    if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        fs::remove_file(&path).at("replace", &path)?;
+    }
     fs::write(&path, &action.data).at("write", &path)?;
     set_mode(&path, u32::try_from(action.mode).unwrap_or(0o644) & 0o777)?;
     Look::new(users::owner(root, action.owner.as_ref())?, action.timestamp).apply(&path)
@@ -181,4 +212,67 @@ fn remove(action: &FileActionRm, root: &Path) -> Result<(), Fault> {
 
 fn resolve(root: &Path, path: &str) -> Result<PathBuf, Fault> {
     rooted::resolve(root, Path::new(path)).at("resolve", Path::new(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_is_not_unpacked_once_the_build_is_cancelled() {
+        let (source, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(source.path().join("a.tar"), empty_file_in_tar()).unwrap();
+        for cancelled in [false, true] {
+            let cancel = CancellationToken::new();
+            if cancelled {
+                cancel.cancel();
+            }
+            let copy = FileActionCopy {
+                src: "/a.tar".to_owned(),
+                dest: "/".to_owned(),
+                attempt_unpack_docker_compatibility: true,
+                ..FileActionCopy::default()
+            };
+            let tree = Source::Tree(source.path().to_owned());
+            let [item] = select(&tree.root(), &copy).unwrap().try_into().unwrap();
+            let user = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+            let look = Look::new(Some(user), -1);
+            let done = unpack((&copy, &cancel), &item, root.path(), &look);
+            match cancelled {
+                false => assert!(done.unwrap() && root.path().join("f").exists()),
+                true => assert!(matches!(done, Err(Fault::Cancelled)), "{done:?}"),
+            }
+        }
+    }
+
+    /// A tar with an empty file `f`.
+    fn empty_file_in_tar() -> Vec<u8> {
+        let mut header = [0_u8; 512];
+        for (at, field) in [(0, "f"), (100, "0000644"), (108, "0000000"), (116, "0000000"), (156, "0")] {
+            header[at..at + field.len()].copy_from_slice(field.as_bytes());
+        }
+        for (at, field) in [(124, "00000000000"), (136, "00000000000"), (257, "ustar"), (263, "00")] {
+            header[at..at + field.len()].copy_from_slice(field.as_bytes());
+        }
+        let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum::<u32>() + 8 * u32::from(b' ');
+        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        [&header[..], &[0; 1024]].concat()
+    }
+
+    #[test]
+    fn a_made_file_replaces_a_pipe() {
+        let root = tempfile::tempdir().unwrap();
+        let pipe = root.path().join("f");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let action = FileActionMkFile {
+            path: "/f".to_owned(),
+            mode: 0o644,
+            data: b"text".to_vec(),
+            timestamp: -1,
+            ..FileActionMkFile::default()
+        };
+        make_file(&action, root.path()).unwrap();
+        assert_eq!(fs::read(&pipe).unwrap(), b"text");
+    }
 }
