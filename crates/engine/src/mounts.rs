@@ -36,6 +36,8 @@ const MAX_COPIES: usize = 1000;
 pub(crate) struct Mounts {
     pub(crate) list: Vec<Mount>,
     directories: Vec<TempDir>,
+    /// What was copied of the client's directories, by input.
+    copies: BTreeMap<i64, PathBuf>,
     locks: Vec<Lock>,
     /// The directory in use by the name of its cache.
     caches: BTreeMap<String, String>,
@@ -131,11 +133,15 @@ impl Mounts {
                 Ok(chain.directories(&engine.store))
             }
             Some(Some(Output::Client(client))) => {
+                if let Some(path) = self.copies.get(&input) {
+                    return Ok(vec![path.clone()]);
+                }
                 let (store, client, cancel) =
                     (Arc::clone(&engine.store), client.clone(), self.cancel.clone());
                 let copy = blocking(move || copy_client(&store, &client, &cancel)).await?;
                 let path = copy.path().to_owned();
                 self.directories.push(copy);
+                self.copies.insert(input, path.clone());
                 Ok(vec![path])
             }
             Some(None) => Err(Fault::Graph(format!("a step has no input {input}"))),
