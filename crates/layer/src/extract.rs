@@ -65,6 +65,8 @@ pub(crate) struct Extractor {
     target: Target,
     limits: Limits,
     done: Extracted,
+    /// The sizes of all files so far, holes included.
+    bytes: u64,
     /// Times to be set at the end.
     directories: Vec<(Vec<u8>, Time)>,
     buffer: Vec<u8>,
@@ -81,7 +83,7 @@ struct Metadata<'a> {
 impl Extractor {
     pub(crate) fn new(root: Root, target: Target, limits: Limits) -> Self {
         let done = Extracted::default();
-        Self { root, target, limits, done, directories: Vec::new(), buffer: vec![0; WRITE_BUFFER] }
+        Self { root, target, limits, done, bytes: 0, directories: Vec::new(), buffer: vec![0; WRITE_BUFFER] }
     }
 
     /// The clean path of an entry, after counting it; `None` for the root, whose metadata is not the archive's.
@@ -89,6 +91,11 @@ impl Extractor {
         self.done.entries += 1;
         if self.done.entries > self.limits.entries {
             return Err(LayerError::Limit { what: "entries", limit: self.limits.entries });
+        }
+        // What was sent is counted where it is decompressed; holes are not sent.
+        self.bytes = self.bytes.saturating_add(entry.size);
+        if self.bytes > self.limits.bytes {
+            return Err(LayerError::Limit { what: "bytes in its files", limit: self.limits.bytes });
         }
         let path = root::clean(&entry.name);
         if path.split(|&byte| byte == b'/').count() > self.limits.depth {
@@ -186,8 +193,8 @@ impl Extractor {
                 // the directory has to be reached.
                 Err(_) if matches!(self.target, Target::Merged { .. }) => self
                     .root
-                    .open_anything(path)
-                    .and_then(|other| futimens(&other, &timestamps(*time)))
+                    .find(path)
+                    .and_then(|other| utimensat(&other, "", &timestamps(*time), AtFlags::EMPTY_PATH))
                     .map_err(|error| LayerError::file("set the time of", path, error))?,
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                 Err(error) => return Err(LayerError::file("open", path, error)),

@@ -88,9 +88,9 @@ impl Root {
         self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY)
     }
 
-    /// Opens whatever is there, following links inside the root, such that its times can be changed.
-    pub(crate) fn open_anything(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
-        self.resolve(path, OFlags::RDONLY | OFlags::NONBLOCK)
+    /// Finds whatever is there, following links inside the root, without opening it: it may be a device of the machine.
+    pub(crate) fn find(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        self.resolve(path, OFlags::PATH)
     }
 
     /// The directory of this path and those that had to be made on the way to it, the outermost first.
