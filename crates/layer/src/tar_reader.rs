@@ -6,6 +6,7 @@
 
 mod sparse;
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use tar::Header;
@@ -17,8 +18,15 @@ use crate::limits::Limits;
 use crate::tar_writer::BLOCK;
 use sparse::{Data, Form, Sparse};
 
-/// What one extended header may hold, the same bound as Go's `archive/tar` has.
+/// What one extended header or map of holes may hold, the same bound as Go's `archive/tar` has.
 const MAX_EXTENDED: u64 = 1 << 20;
+
+/// The names that GNU tar puts in front of an entry. They count before those of an extended header, as with Go.
+#[derive(Debug, Default)]
+struct LongNames {
+    name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+}
 
 /// Reads entries one after the other.
 #[derive(Debug)]
@@ -45,7 +53,7 @@ struct Holes {
     next: usize,
 }
 
-/// What extended headers say about the entry that follows them.
+/// What an extended header says about the entry that follows it. Of several the last one counts, as with Go.
 #[derive(Debug, Default)]
 struct Extended {
     name: Option<Vec<u8>>,
@@ -54,7 +62,7 @@ struct Extended {
     gid: Option<u32>,
     size: Option<u64>,
     mtime: Option<Time>,
-    xattrs: Xattrs,
+    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     sparse: sparse::Records,
 }
 
@@ -70,7 +78,7 @@ impl<R: Read> TarReader<R> {
 
     /// The next entry, `None` at the end. What was not read of the last one's content is skipped.
     pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>, LayerError> {
-        let mut extended = Extended::default();
+        let (mut extended, mut long) = (Extended::default(), LongNames::default());
         self.show_rest()?;
         loop {
             self.skip(self.content + self.padding)?;
@@ -79,16 +87,20 @@ impl<R: Read> TarReader<R> {
             match header.as_old().linkflag[0] {
                 b'x' => {
                     let data = self.extended_data(&header)?;
-                    extended.read_records(&data)?;
+                    extended = Extended::read(&data)?;
                 }
                 b'g' => {
                     // Global headers carry comments, such as the commit of a `git archive`.
                     self.extended_data(&header)?;
                     self.has_global_header = true;
                 }
-                b'L' => extended.name = Some(until_nul(self.extended_data(&header)?)),
-                b'K' => extended.link = Some(until_nul(self.extended_data(&header)?)),
-                flag => return self.entry(&header, flag, extended).map(Some),
+                b'L' => long.name = Some(until_nul(self.extended_data(&header)?)),
+                b'K' => long.link = Some(until_nul(self.extended_data(&header)?)),
+                flag => {
+                    let (name, link) = (long.name.or(extended.name), long.link.or(extended.link));
+                    let extended = Extended { name, link, ..extended };
+                    return self.entry(&header, flag, extended).map(Some);
+                }
             }
         }
     }
@@ -178,7 +190,11 @@ impl<R: Read> TarReader<R> {
 
     fn entry(&mut self, header: &Header, flag: u8, extended: Extended) -> Result<Entry, LayerError> {
         let old = header.as_old();
-        let real_name = extended.sparse.name().map(<[u8]>::to_vec);
+        if self.recorder.is_some() && extended.sparse.has_any() {
+            return Err(LayerError::damaged("it has a sparse file, which is not supported in a layer"));
+        }
+        let form = extended.sparse.form();
+        let real_name = extended.sparse.name().filter(|_| form.is_some()).map(<[u8]>::to_vec);
         let name = real_name.or(extended.name).unwrap_or_else(|| header.path_bytes().into_owned());
         let link = extended.link.unwrap_or_else(|| until_nul(old.linkname.to_vec()));
         for text in [&name, &link] {
@@ -187,6 +203,9 @@ impl<R: Read> TarReader<R> {
             }
         }
         let kind = kind(header, flag, &name)?;
+        if form.is_some() && kind != Kind::File {
+            return Err(LayerError::damaged("it has holes in something that is no file"));
+        }
         let size = match extended.size {
             Some(size) => size,
             None => unsigned(&old.size, "size")?,
@@ -212,11 +231,11 @@ impl<R: Read> TarReader<R> {
                 None => Time { seconds: number(&old.mtime, "time")?, nanoseconds: 0 },
             },
             link: if matches!(kind, Kind::HardLink | Kind::Symlink) { link } else { Vec::new() },
-            xattrs: extended.xattrs,
+            xattrs: Xattrs::from_iter(extended.xattrs),
             name,
         };
         (self.content, self.padding) = (entry.size, padding(entry.size));
-        if let Some(form) = extended.sparse.form().filter(|_| kind == Kind::File) {
+        if let Some(form) = form {
             entry.size = self.sparse(extended.sparse, &form)?;
         }
         if let Some(recorder) = &mut self.recorder {
@@ -227,9 +246,6 @@ impl<R: Read> TarReader<R> {
 
     /// Prepares to read a file with holes, and gives its size.
     fn sparse(&mut self, records: sparse::Records, form: &Form) -> Result<u64, LayerError> {
-        if self.recorder.is_some() {
-            return Err(LayerError::damaged("it has a sparse file, which is not supported in a layer"));
-        }
         let front = match form {
             Form::InHeader => None,
             Form::InFront => Some(self.sparse_map()?),
@@ -245,6 +261,9 @@ impl<R: Read> TarReader<R> {
         let mut text = Vec::new();
         let (mut seen, mut wanted) = (0, None);
         while wanted.is_none_or(|wanted| seen < wanted) {
+            if text.len() as u64 >= MAX_EXTENDED {
+                return Err(LayerError::Limit { what: "bytes in the map of a file", limit: MAX_EXTENDED });
+            }
             let mut block = [0; BLOCK];
             self.content().read_exact(&mut block).map_err(LayerError::reading)?;
             seen += block.iter().filter(|&&byte| byte == b'\n').count();
@@ -349,8 +368,9 @@ fn kind(header: &Header, flag: u8, name: &[u8]) -> Result<Kind, LayerError> {
 }
 
 impl Extended {
-    /// Takes in the records of one extended header, each `LENGTH KEY=VALUE\n`.
-    fn read_records(&mut self, mut data: &[u8]) -> Result<(), LayerError> {
+    /// The records of one extended header, each `LENGTH KEY=VALUE\n`.
+    fn read(mut data: &[u8]) -> Result<Self, LayerError> {
+        let mut extended = Self::default();
         while !data.is_empty() {
             let (record, rest) =
                 split_record(data).ok_or_else(|| LayerError::damaged("an extended header is not valid"))?;
@@ -359,16 +379,15 @@ impl Extended {
                 .iter()
                 .position(|&byte| byte == b'=')
                 .ok_or_else(|| LayerError::damaged("an extended header has a record without `=`"))?;
-            self.set(&record[..equals], &record[equals + 1..])?;
+            extended.set(&record[..equals], &record[equals + 1..])?;
         }
-        Ok(())
+        Ok(extended)
     }
 
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), LayerError> {
         let invalid = || LayerError::damaged(format!("the extended header `{}` is not valid", shown(key)));
         if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-            self.xattrs.retain(|(other, _)| other != name);
-            self.xattrs.push((name.to_vec(), value.to_vec()));
+            self.xattrs.insert(name.to_vec(), value.to_vec());
             return Ok(());
         }
         if let Some(key) = key.strip_prefix(b"GNU.sparse.") {

@@ -13,6 +13,8 @@ const MAX_PAIRS: usize = 1 << 20;
 /// What extended headers say about holes.
 #[derive(Debug, Default)]
 pub(super) struct Records {
+    /// Whether there was any record, of whatever meaning.
+    any: bool,
     name: Option<Vec<u8>>,
     size: Option<u64>,
     real_size: Option<u64>,
@@ -48,6 +50,7 @@ pub(crate) struct Sparse {
 impl Records {
     /// Takes in a record whose key began with `GNU.sparse.`.
     pub(super) fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), LayerError> {
+        self.any = true;
         match key {
             b"name" => self.name = Some(value.to_vec()),
             b"size" => self.size = Some(number(value)?),
@@ -71,7 +74,12 @@ impl Records {
         }
     }
 
-    /// The name that the file really has.
+    /// Whether the headers say anything about holes, sense or not.
+    pub(super) fn has_any(&self) -> bool {
+        self.any
+    }
+
+    /// The name that the file really has, if it is one with holes.
     pub(super) fn name(&self) -> Option<&[u8]> {
         self.name.as_deref()
     }
