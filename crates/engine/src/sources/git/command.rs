@@ -33,8 +33,8 @@ const NOT_ALLOWED: [&str; 5] = [
 /// What ssh says where a host has not the key that it should have.
 const UNKNOWN_HOST: [&str; 1] = ["Host key verification failed"];
 
-/// What no repository and no user can change. Background work would outlive the build; a transfer that stands still for
-/// five minutes is dead.
+/// What no repository and no user can change. Background work would outlive the build; a transfer on the web that stands
+/// still for five minutes is dead.
 const CONFIGURATION: [(&str, &str); 11] = [
     ("advice.detachedHead", "false"),
     ("core.attributesFile", "/dev/null"),
@@ -48,6 +48,11 @@ const CONFIGURATION: [(&str, &str); 11] = [
     ("init.defaultBranch", "master"),
     ("maintenance.auto", "false"),
 ];
+
+/// After how many seconds ssh gives up a server: one that does not let it connect, and one that has not answered five
+/// times what it asks in each silent minute. It does not see the settings of the web's transfers.
+const PATIENCE: [(&str, u32); 3] =
+    [("ConnectTimeout", 30), ("ServerAliveInterval", 60), ("ServerAliveCountMax", 5)];
 
 /// What `git` may see of the caller's environment.
 const PASSED_ON: [&str; 12] = [
@@ -282,23 +287,27 @@ impl Ssh {
     /// The command that git runs for `ssh://`, for a shell: with no settings, keys or questions of the user's.
     fn command(&self, users_home: Option<&Path>) -> OsString {
         let mut command = OsString::from("ssh -F /dev/null -o BatchMode=yes -o IdentityFile=none");
+        for (name, seconds) in PATIENCE {
+            command.push(format!(" -o {name}={seconds}"));
+        }
         let mut option = |name: &str, values: &[&Path]| {
-            command.push(format!(" -o {name}="));
-            let quoted = |path: &&Path| quoted(&path.to_string_lossy());
-            command.push(values.iter().map(quoted).collect::<Vec<_>>().join("\\ "));
+            let values: Vec<String> = values.iter().map(|path| file_name(path)).collect();
+            command.push(format!(" -o {name}={}", quoted(&values.join(" "))));
         };
+        // Of the two, ssh replaces tokens like `%h` in the user's only.
+        let users = |path: &Path| PathBuf::from(path.to_string_lossy().replace('%', "%%"));
         match &self.known_hosts {
             Some(file) => {
-                option("UserKnownHostsFile", &[file]);
+                option("UserKnownHostsFile", &[&users(file)]);
                 option("GlobalKnownHostsFile", &[Path::new("/dev/null")]);
                 command.push(" -o StrictHostKeyChecking=yes");
             }
             // A host that the user or the machine knows must be the one that they know.
             None => {
-                let users = users_home.map(|home| home.join(".ssh/known_hosts"));
+                let home = users_home.map(|home| home.join(".ssh/known_hosts"));
                 let known: Vec<&Path> =
-                    users.as_deref().into_iter().chain([Path::new("/etc/ssh/ssh_known_hosts")]).collect();
-                option("UserKnownHostsFile", &[&self.new_hosts]);
+                    home.as_deref().into_iter().chain([Path::new("/etc/ssh/ssh_known_hosts")]).collect();
+                option("UserKnownHostsFile", &[&users(&self.new_hosts)]);
                 option("GlobalKnownHostsFile", &known);
                 command.push(" -o StrictHostKeyChecking=accept-new");
             }
@@ -310,6 +319,12 @@ impl Ssh {
     }
 }
 
+/// One name in a list of files, which ssh splits at blanks that are not in double quotes.
+fn file_name(path: &Path) -> String {
+    format!("\"{}\"", path.to_string_lossy().replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// One word for a shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
@@ -318,21 +333,41 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// What ssh itself makes of a command.
+    fn understood(ssh: &Ssh, home: Option<&Path>) -> Vec<String> {
+        let command = format!("{} -G host.test", ssh.command(home).into_string().unwrap());
+        let output = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+
     #[test]
     fn ssh_knows_only_what_it_is_told() {
-        let mut ssh = Ssh { new_hosts: "/t/it's new".into(), ..Ssh::default() };
-        let command = ssh.command(Some(Path::new("/home/me"))).into_string().unwrap();
-        assert_eq!(
-            command,
-            "ssh -F /dev/null -o BatchMode=yes -o IdentityFile=none -o UserKnownHostsFile='/t/it'\\''s new' \
-             -o GlobalKnownHostsFile='/home/me/.ssh/known_hosts'\\ '/etc/ssh/ssh_known_hosts' \
-             -o StrictHostKeyChecking=accept-new -o IdentityAgent=none"
-        );
-        (ssh.known_hosts, ssh.agent) = (Some("/t/hosts".into()), Some("/t/agent".into()));
-        let command = ssh.command(None).into_string().unwrap();
-        assert!(command.ends_with(
-            "-o UserKnownHostsFile='/t/hosts' -o GlobalKnownHostsFile='/dev/null' -o StrictHostKeyChecking=yes"
-        ));
+        let mut ssh = Ssh { new_hosts: "/t/it's 5% \"new\" \\ %h".into(), ..Ssh::default() };
+        let found = understood(&ssh, Some(Path::new("/home/my %h")));
+        for line in [
+            "userknownhostsfile /t/it's 5% \"new\" \\ %h",
+            "globalknownhostsfile /home/my %h/.ssh/known_hosts /etc/ssh/ssh_known_hosts",
+            "stricthostkeychecking accept-new",
+            "identityagent none",
+            "batchmode yes",
+            "connecttimeout 30",
+            "serveraliveinterval 60",
+            "serveralivecountmax 5",
+        ] {
+            assert!(found.iter().any(|found| found == line), "{line} in {found:#?}");
+        }
+        let command = ssh.command(Some(Path::new("/home/my %h"))).into_string().unwrap();
+        let two = "-o GlobalKnownHostsFile='\"/home/my %h/.ssh/known_hosts\" \"/etc/ssh/ssh_known_hosts\"'";
+        assert!(command.contains(two), "they are two files: {command}");
+        (ssh.known_hosts, ssh.agent) = (Some("/t/my hosts".into()), Some("/t/agent".into()));
+        let found = understood(&ssh, None);
+        for line in
+            ["userknownhostsfile /t/my hosts", "globalknownhostsfile /dev/null", "stricthostkeychecking true"]
+        {
+            assert!(found.iter().any(|found| found == line), "{line} in {found:#?}");
+        }
+        assert!(!found.iter().any(|line| line == "identityagent none"));
     }
 
     #[test]
