@@ -7,6 +7,7 @@ mod checkout;
 mod command;
 mod credentials;
 mod reference;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};

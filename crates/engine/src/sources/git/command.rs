@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
+use super::words::Words;
 use crate::engine::Job;
 use crate::error::{Fault, GitCause};
 
@@ -204,21 +205,25 @@ impl<'a> Git<'a> {
     async fn pass_on(&self, stderr: Option<impl AsyncRead + Unpin>) -> String {
         let mut tail = String::new();
         let Some(mut stderr) = stderr else { return tail };
+        let mut words = Words::hiding(self.hidden.as_deref());
         let mut buffer = vec![0; MAX_TAIL];
         while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
-            let mut text = String::from_utf8_lossy(&buffer[..read]).into_owned();
-            if let Some(hidden) = &self.hidden {
-                text = text.replace(hidden.as_str(), "xxxxx");
-            }
-            let data = text.clone().into_bytes();
-            let (vertex, stream) = (self.vertex, LogStream::Stderr);
-            self.job.progress.event(ProgressEvent::Log { vertex, stream, data });
-            tail.push_str(&text);
-            let surplus = tail.len().saturating_sub(MAX_TAIL);
-            let surplus = (surplus..tail.len()).find(|at| tail.is_char_boundary(*at)).unwrap_or_default();
-            tail.drain(..surplus);
+            self.show(&words.add(&buffer[..read]), &mut tail);
         }
+        self.show(&words.end(), &mut tail);
         tail
+    }
+
+    fn show(&self, text: &str, tail: &mut String) {
+        if text.is_empty() {
+            return;
+        }
+        let (vertex, stream, data) = (self.vertex, LogStream::Stderr, text.as_bytes().to_vec());
+        self.job.progress.event(ProgressEvent::Log { vertex, stream, data });
+        tail.push_str(text);
+        let surplus = tail.len().saturating_sub(MAX_TAIL);
+        let surplus = (surplus..tail.len()).find(|at| tail.is_char_boundary(*at)).unwrap_or_default();
+        tail.drain(..surplus);
     }
 }
 
