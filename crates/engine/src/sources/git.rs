@@ -6,6 +6,7 @@
 mod checkout;
 mod command;
 mod credentials;
+mod login;
 mod reference;
 mod words;
 
@@ -26,6 +27,7 @@ use crate::output::Output;
 use crate::solver::Solver;
 use checkout::{Finish, WorkTree};
 use command::{Git, GitFailure, Ssh};
+use login::Login;
 use reference::{Resolved, default_branch};
 
 /// What servers and git itself say where a part of the history cannot be had alone.
@@ -110,7 +112,7 @@ impl<'a> Repository<'a> {
         let environment = &solver.network()?.git_environment;
         let mut git = Git::new(&solver.job, vertex.digest, environment, home.path(), &ssh);
         if let Some(credentials) = source.credentials() {
-            git.hide(credentials);
+            git.log_in(Login::of(source), credentials);
         }
         if let Some((name, value)) = credentials::setting(solver, source)? {
             git.configure(name, value);
@@ -138,7 +140,7 @@ impl<'a> Repository<'a> {
 
     async fn look_up(&self) -> Result<Resolved, Fault> {
         let failed = |failure: GitFailure| failure.during("look up a ref in", &self.shown);
-        let remote = self.source.remote.as_str();
+        let remote = self.shown.as_str();
         let reference = match self.source.reference.as_str() {
             "" => {
                 let arguments = ["ls-remote", "--symref", "--", remote, "HEAD"];
@@ -171,7 +173,7 @@ impl<'a> Repository<'a> {
             false => self.home.path().join("git"),
         };
         let work_tree = WorkTree { git: &self.git, shown: &self.shown, directory: &directory, files: &files };
-        work_tree.init(source, resolved).await?;
+        work_tree.init(resolved).await?;
         self.fetch(&work_tree, resolved).await?;
         let time = work_tree.fill(source, &resolved.object).await?;
         if keep {

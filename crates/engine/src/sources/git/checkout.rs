@@ -18,7 +18,7 @@ const ALWAYS_THERE: [&str; 2] = ["hooks", "info"];
 /// A repository here, and the files of one of its commits.
 pub(super) struct WorkTree<'a> {
     pub(super) git: &'a Git<'a>,
-    /// The repository elsewhere, for messages.
+    /// The repository elsewhere, without a password.
     pub(super) shown: &'a str,
     /// What git keeps for itself.
     pub(super) directory: &'a Path,
@@ -27,8 +27,9 @@ pub(super) struct WorkTree<'a> {
 }
 
 impl WorkTree<'_> {
-    /// Makes the repository, with the one elsewhere as its origin: submodules may be named relative to that.
-    pub(super) async fn init(&self, source: &GitSource, resolved: &Resolved) -> Result<(), Fault> {
+    /// Makes the repository, with the one elsewhere as its origin: submodules may be named relative to that, and it is
+    /// noted in what git keeps of them.
+    pub(super) async fn init(&self, resolved: &Resolved) -> Result<(), Fault> {
         let failed = |failure: GitFailure| failure.during("make a copy of", self.shown);
         let format = if resolved.object.len() == 64 { "sha256" } else { "sha1" };
         // Without the machine's templates, which may hold hooks.
@@ -38,7 +39,7 @@ impl WorkTree<'_> {
             let path = self.directory.join(name);
             fs::create_dir_all(&path).at("create", &path)?;
         }
-        self.run(&["remote", "add", "origin", &source.remote]).await.map_err(failed)?;
+        self.run(&["remote", "add", "origin", self.shown]).await.map_err(failed)?;
         Ok(())
     }
 
@@ -82,7 +83,6 @@ impl WorkTree<'_> {
     /// Removes from `.git` what says when and how it was made.
     pub(super) async fn tidy(&self) -> Result<(), Fault> {
         let failed = |failure: GitFailure| failure.during("tidy up the copy of", self.shown);
-        self.run(&["remote", "set-url", "origin", self.shown]).await.map_err(failed)?;
         self.run(&["reflog", "expire", "--all", "--expire=now"]).await.map_err(failed)?;
         for name in ["FETCH_HEAD", "ORIG_HEAD"] {
             // It need not be there.

@@ -5,6 +5,7 @@
 //! through its environment, which others cannot read.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -14,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
+use super::login::Login;
 use super::words::Words;
 use crate::engine::Job;
 use crate::error::{Fault, GitCause};
@@ -142,9 +144,13 @@ impl<'a> Git<'a> {
         self.configuration.push((name, value));
     }
 
-    /// Keeps a text out of what is shown.
-    pub(super) fn hide(&mut self, text: &str) {
-        self.hidden = Some(text.to_owned());
+    /// Adds what the shown address of the repository needs to be as good as the whole one, and keeps `credentials` out of
+    /// what is shown.
+    pub(super) fn log_in(&mut self, login: Login, credentials: &str) {
+        self.configuration.extend(login.configuration);
+        let variable = |(name, value): (&str, Vec<u8>)| (name.into(), OsString::from_vec(value));
+        self.environment.extend(login.environment.into_iter().map(variable));
+        self.hidden = Some(credentials.to_owned());
     }
 
     /// Runs it, and returns its standard output. The error is what it said, for who knows what was being tried.

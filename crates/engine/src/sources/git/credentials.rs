@@ -15,7 +15,12 @@ const GITHUB: [&str; 2] = ["https://github.com/", "https://www.github.com/"];
 pub(super) fn setting(solver: &Solver, source: &GitSource) -> Result<Option<(String, String)>, Fault> {
     let authorization = authorization(solver, source)?;
     Ok(authorization.map(|value| {
-        (format!("http.{}.extraHeader", token_scope(&source.remote)), format!("Authorization: {value}"))
+        let remote = match source.credentials() {
+            // git, which does not see the address's own user, would take it for another address.
+            Some(user) => source.remote.replacen(&format!("{user}@"), "", 1),
+            None => source.remote.clone(),
+        };
+        (format!("http.{}.extraHeader", token_scope(&remote)), format!("Authorization: {value}"))
     }))
 }
 
