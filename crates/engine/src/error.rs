@@ -125,6 +125,16 @@ pub enum Fault {
         /// The name.
         name: String,
     },
+    /// A branch or tag was changed while it was being fetched, and what it was is not in the repository any more.
+    #[error("`{name}` of `{remote}` has moved while it was being fetched: it was {commit}, which is gone")]
+    ReferenceMoved {
+        /// The repository, without a password.
+        remote: String,
+        /// The full name.
+        name: String,
+        /// What it was when it was looked up.
+        commit: String,
+    },
     /// A step needs a secret that the client does not have.
     #[error("secret `{0}` is required, but was not given")]
     MissingSecret(String),

@@ -207,3 +207,38 @@ fn root_passwords_of_repositories_reach_neither_files_nor_arguments() {
         assert!(refused.contains("Authentication failed") && !refused.contains("t0k"), "{refused}");
     }
 }
+
+#[test]
+fn root_a_branch_that_moves_while_it_is_fetched() {
+    let git = GitServer::start();
+    let first = git.commit("repo", &[("a", "1")]);
+    let url = git.url("repo");
+    let named = source(&format!("{url}#main"), &[("git.fullurl", &url), ("git.keepgitdir", "true")]);
+    let on_fetch = |lines: &str| {
+        let repository = git.repository("repo").display().to_string();
+        let mut world = World::new();
+        world.replace_git(&format!(
+            "case \" $* \" in *' fetch '*) (unset $(env | grep -o '^GIT_[A-Z_]*'); cd '{repository}'; \
+             export HOME=/dev/null GIT_AUTHOR_NAME=t GIT_AUTHOR_EMAIL=t GIT_COMMITTER_NAME=t GIT_COMMITTER_EMAIL=t; \
+             {lines}) >&2;; esac\nexec \"$GIT\" \"$@\""
+        ));
+        world
+    };
+    // What it was is still in its history: that is what was looked up, and what its names here mean.
+    let moves = on_fetch("\"$GIT\" commit -q --allow-empty -m moved");
+    let expected = first.clone();
+    moves.look(&named, move |tree| {
+        assert_eq!(fs::read_to_string(tree.join(".git/HEAD")).unwrap().trim(), expected);
+        let branch = fs::read_to_string(tree.join(".git/refs/heads/main")).unwrap();
+        assert_eq!(branch.trim(), expected);
+    });
+    git.run("repo", &["reset", "--quiet", "--hard", &first]);
+    // And it is not.
+    let gone = on_fetch("\"$GIT\" commit -q --amend --allow-empty -m \"other $$\"");
+    let refused = gone.solve(&named).unwrap_err().fault.to_string();
+    let head = git.run("repo", &["rev-parse", "HEAD"]);
+    assert_ne!(head, first);
+    for part in ["`refs/heads/main`", "has moved", first.as_str()] {
+        assert!(refused.contains(part), "{part} in {refused}");
+    }
+}

@@ -224,6 +224,9 @@ impl From<EngineError> for Error {
             Fault::NotInRepository { kind: "branch, tag or commit", name, .. } if is_short_commit(name) => {
                 plain.hints.push("a commit has to be named by its whole id".to_owned());
             }
+            Fault::ReferenceMoved { .. } => {
+                plain.hints.push("build again to get what it is now".to_owned());
+            }
             Fault::OtherContent { .. } => {
                 plain.hints.push(
                     "what is there now is not what was meant: find out why before changing the checksum"

@@ -219,10 +219,16 @@ impl<'a> Repository<'a> {
         if work_tree.directory.join("shallow").exists() {
             arguments.insert(1, "--unshallow");
         }
-        work_tree.run(&arguments).await.map_err(|failure| failure.during("fetch", &self.shown))?;
-        match work_tree.has(&resolved.object).await {
-            true => Ok(()),
-            false => Err(self.no_such_reference(&resolved.object)),
+        let failed = |failure: GitFailure| failure.during("fetch", &self.shown);
+        work_tree.run(&arguments).await.map_err(failed)?;
+        match (work_tree.has(&resolved.object).await, &resolved.name) {
+            (true, _) => work_tree.name(resolved).await.map_err(failed),
+            (false, None) => Err(self.no_such_reference(&resolved.object)),
+            (false, Some(name)) => Err(Fault::ReferenceMoved {
+                remote: self.shown.clone(),
+                name: name.clone(),
+                commit: resolved.object.clone(),
+            }),
         }
     }
 }

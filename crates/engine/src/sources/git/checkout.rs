@@ -54,6 +54,16 @@ impl WorkTree<'_> {
         self.git.run(self.files, places.into_iter().chain(arguments.iter().map(Into::into))).await
     }
 
+    /// Gives the object the names that it has here, whatever they were before.
+    pub(super) async fn name(&self, resolved: &Resolved) -> Result<(), GitFailure> {
+        for name in &resolved.local_names {
+            // Only commits can be branches.
+            let peel = if name.starts_with("refs/heads/") { "^{commit}" } else { "" };
+            self.run(&["update-ref", "--no-deref", name, &format!("{}{peel}", resolved.object)]).await?;
+        }
+        Ok(())
+    }
+
     /// Whether the object has arrived.
     pub(super) async fn has(&self, object: &str) -> bool {
         self.run(&["cat-file", "-e", &format!("{object}^{{commit}}")]).await.is_ok()
