@@ -242,3 +242,15 @@ fn root_a_branch_that_moves_while_it_is_fetched() {
         assert!(refused.contains(part), "{part} in {refused}");
     }
 }
+
+#[test]
+fn root_a_pinned_file_that_its_server_names_is_fetched_once() {
+    let world = World::new();
+    let checksum = Digest::of(CONTENT).to_string();
+    let definition = source("https://h.test/a/path", &[("http.checksum", &checksum)]);
+    for build in 1..=2 {
+        let content = world.look(&definition, |tree| fs::read_to_string(tree.join("named")).unwrap());
+        assert_eq!(content, CONTENT);
+        assert_eq!(world.file.asked.lock().unwrap().len(), 1, "in build {build}");
+    }
+}

@@ -76,7 +76,7 @@ impl Solver {
     /// A file whose content is known beforehand, and here.
     fn pinned(&self, source: &HttpSource) -> Result<Option<Arrived>, Fault> {
         let Some(checksum) = &source.checksum else { return Ok(None) };
-        let identity = file_key(source, &source.name(None), &checksum.to_string(), None);
+        let identity = pinned_key(source, checksum);
         let tree = self.recorded_tree(&identity)?;
         Ok(tree.map(|tree| Arrived { tree, identity, time: None, outcome: Outcome::Cached }))
     }
@@ -138,7 +138,7 @@ impl Solver {
             .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
             .map(|time| time.as_secs());
         let identity = match &checked {
-            Some(checksum) => file_key(source, &name, &checksum.to_string(), None),
+            Some(checksum) => pinned_key(source, checksum),
             None => file_key(source, &name, &digest.to_string(), modified),
         };
         let tree = match self.recorded_tree(&identity)? {
@@ -187,6 +187,11 @@ fn file_key(source: &HttpSource, name: &str, content: &str, modified: Option<u64
     key.part(name).part(content).number(modified.is_some().into()).number(modified.unwrap_or_default());
     look(&mut key, source);
     key.finish()
+}
+
+/// What a file is whose content is known before the server was asked, and so before it can have given it a name.
+fn pinned_key(source: &HttpSource, checksum: &Checksum) -> Digest {
+    file_key(source, &source.name(None), &checksum.to_string(), None)
 }
 
 fn look(key: &mut KeyWriter, source: &HttpSource) {
