@@ -9,6 +9,7 @@ use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use gantry_llb::pb;
 use gantry_oci::Digest;
@@ -30,6 +31,9 @@ use crate::select::{Ownership, SourceRoot};
 const DEFAULT_AGENT: &str = "default";
 /// More steps than ever run at once.
 const MAX_COPIES: usize = 1000;
+/// The last user of a cache has it alone for the moment in which it gives it up: long enough to wait for that, and nothing
+/// beside the cost of an empty cache.
+const RELEASE: Duration = Duration::from_millis(20);
 
 /// The mounts of one step, with what has to live as long as it runs.
 #[derive(Debug, Default)]
@@ -170,7 +174,7 @@ impl Mounts {
         mount: &pb::Mount,
         inputs: &[Output],
     ) -> Result<MountKind, Fault> {
-        let name = self.claim(&engine.store, cache_pool(mount, inputs), sharing(mount))?;
+        let name = self.claim(&engine.store, cache_pool(mount, inputs), sharing(mount)).await?;
         let selector = mount.selector.clone();
         let (seed, rest) = match mount.input {
             0.. => (Some(self.directories_of(engine, mount.input, inputs).await?), PathBuf::new()),
@@ -191,18 +195,22 @@ impl Mounts {
 
     /// The name of a directory of the cache that this step may use: the first that nobody else has, or, for a shared
     /// one, that nobody has alone. A step uses only one of them, by whatever number of mounts.
-    fn claim(&mut self, store: &Store, pool: String, sharing: pb::CacheSharingOpt) -> Result<String, Fault> {
+    async fn claim(
+        &mut self,
+        store: &Store,
+        pool: String,
+        sharing: pb::CacheSharingOpt,
+    ) -> Result<String, Fault> {
         if let Some(directory) = self.caches.get(&pool) {
             return Ok(directory.clone());
         }
         for copy in 0..MAX_COPIES {
             let directory = if copy == 0 { pool.clone() } else { format!("{pool}-{copy}") };
-            let lock = match sharing {
-                pb::CacheSharingOpt::Shared => store.try_share_lock(&lock_name(&directory))?,
-                pb::CacheSharingOpt::Private | pb::CacheSharingOpt::Locked => {
-                    store.try_lock(&lock_name(&directory))?
-                }
-            };
+            let mut lock = try_lock_cache(store, &directory, sharing)?;
+            if lock.is_none() && copy == 0 {
+                tokio::time::sleep(RELEASE).await;
+                lock = try_lock_cache(store, &directory, sharing)?;
+            }
             if let Some(lock) = lock {
                 self.locks.push(lock);
                 self.caches.insert(pool, directory.clone());
@@ -211,6 +219,18 @@ impl Mounts {
         }
         Err(Fault::Unsupported(format!("more than {MAX_COPIES} steps with one private cache at once")))
     }
+}
+
+fn try_lock_cache(
+    store: &Store,
+    directory: &str,
+    sharing: pb::CacheSharingOpt,
+) -> Result<Option<Lock>, Fault> {
+    let name = lock_name(directory);
+    Ok(match sharing {
+        pb::CacheSharingOpt::Shared => store.try_share_lock(&name)?,
+        pb::CacheSharingOpt::Private | pb::CacheSharingOpt::Locked => store.try_lock(&name)?,
+    })
 }
 
 fn sharing(mount: &pb::Mount) -> pb::CacheSharingOpt {
@@ -390,5 +410,23 @@ mod tests {
         ] {
             assert_eq!(text_of(secret), text, "{secret:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_cache_that_is_just_being_given_up_is_not_taken_for_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        for sharing in [pb::CacheSharingOpt::Shared, pb::CacheSharingOpt::Private] {
+            let releasing = store.try_lock(&lock_name("pool")).unwrap().unwrap();
+            let mut mounts = Mounts::default();
+            // The claim looks first, then the other one lets go.
+            let claim = mounts.claim(&store, "pool".to_owned(), sharing);
+            let (claimed, ()) = tokio::join!(claim, async { drop(releasing) });
+            assert_eq!(claimed.unwrap(), "pool", "{sharing:?}");
+        }
+        let _used = store.try_lock(&lock_name("pool")).unwrap().unwrap();
+        let mut mounts = Mounts::default();
+        let claimed = mounts.claim(&store, "pool".to_owned(), pb::CacheSharingOpt::Shared).await;
+        assert_eq!(claimed.unwrap(), "pool-1");
     }
 }

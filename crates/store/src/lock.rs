@@ -31,16 +31,23 @@ impl Store {
 
     /// Takes the lock of this name if nobody holds it.
     pub fn try_lock(&self, name: &str) -> Result<Option<Lock>, StoreError> {
-        let path = self.root().join("locks").join(name);
-        let file = lock_file(&path, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(file.map(|file| Lock { path, file }))
+        self.attempt(name, FlockOperation::NonBlockingLockExclusive)
     }
 
     /// Takes the lock of this name together with others who take it so, if nobody holds it alone.
     pub fn try_share_lock(&self, name: &str) -> Result<Option<Lock>, StoreError> {
+        self.attempt(name, FlockOperation::NonBlockingLockShared)
+    }
+
+    fn attempt(&self, name: &str, operation: FlockOperation) -> Result<Option<Lock>, StoreError> {
         let path = self.root().join("locks").join(name);
-        let file = lock_file(&path, FlockOperation::NonBlockingLockShared)?;
-        Ok(file.map(|file| Lock { path, file }))
+        loop {
+            match lock_file(&path, operation)? {
+                Attempt::Locked(file) => return Ok(Some(Lock { path, file })),
+                Attempt::Held => return Ok(None),
+                Attempt::Gone => {}
+            }
+        }
     }
 }
 
@@ -48,7 +55,7 @@ impl Store {
 pub(crate) fn sweep(directory: &Path) -> Result<(), StoreError> {
     for entry in fs::read_dir(directory).at("read", directory)? {
         let path = entry.at("read", directory)?.path();
-        if let Some(file) = lock_file(&path, FlockOperation::NonBlockingLockExclusive)? {
+        if let Attempt::Locked(file) = lock_file(&path, FlockOperation::NonBlockingLockExclusive)? {
             drop(Lock { path, file });
         }
     }
@@ -57,7 +64,7 @@ pub(crate) fn sweep(directory: &Path) -> Result<(), StoreError> {
 
 pub(crate) fn wait_for_lock(path: &Path) -> Result<Lock, StoreError> {
     loop {
-        if let Some(file) = lock_file(path, FlockOperation::LockExclusive)? {
+        if let Attempt::Locked(file) = lock_file(path, FlockOperation::LockExclusive)? {
             return Ok(Lock { path: path.to_owned(), file });
         }
     }
@@ -73,17 +80,58 @@ impl Drop for Lock {
     }
 }
 
-/// Opens and locks a lock file. `None` if it was removed meanwhile, or, for a non-blocking operation, is held.
-pub(crate) fn lock_file(path: &Path, operation: FlockOperation) -> Result<Option<File>, StoreError> {
+/// What came of locking a file.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    /// It is ours.
+    Locked(File),
+    /// Somebody has it. Only of an operation that does not block.
+    Held,
+    /// It was removed meanwhile, or a signal came: the next attempt may have it.
+    Gone,
+}
+
+/// Opens and locks a lock file.
+pub(crate) fn lock_file(path: &Path, operation: FlockOperation) -> Result<Attempt, StoreError> {
     let file = (OpenOptions::new().create(true).truncate(false).write(true).open(path))
         .at("open lock file", path)?;
+    lock_open_file(file, path, operation)
+}
+
+fn lock_open_file(file: File, path: &Path, operation: FlockOperation) -> Result<Attempt, StoreError> {
     match flock(&file, operation) {
         Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-        Err(rustix::io::Errno::INTR) => return Ok(None),
+        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Attempt::Held),
+        Err(rustix::io::Errno::INTR) => return Ok(Attempt::Gone),
         Err(errno) => return Err(errno.into()).at("lock", path),
     }
     let ours = file.metadata().at("examine lock file", path)?;
-    let Ok(current) = fs::metadata(path) else { return Ok(None) };
-    Ok(((ours.dev(), ours.ino()) == (current.dev(), current.ino())).then_some(file))
+    let Ok(current) = fs::metadata(path) else { return Ok(Attempt::Gone) };
+    match (ours.dev(), ours.ino()) == (current.dev(), current.ino()) {
+        true => Ok(Attempt::Locked(file)),
+        false => Ok(Attempt::Gone),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_removed_is_not_taken_for_held() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let shared = FlockOperation::NonBlockingLockShared;
+        // Between the opening and the locking, the last holder goes.
+        let open = File::create(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(lock_open_file(open, &path, shared), Ok(Attempt::Gone)));
+        let open = File::create(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let _other = File::create(&path).unwrap();
+        assert!(matches!(lock_open_file(open, &path, shared), Ok(Attempt::Gone)), "the name is another's");
+        let held = lock_file(&path, FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert!(matches!(held, Attempt::Locked(_)));
+        assert!(matches!(lock_file(&path, shared), Ok(Attempt::Held)));
+    }
 }

@@ -17,7 +17,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use crate::error::At;
-use crate::lock::lock_file;
+use crate::lock::{Attempt, lock_file};
 use crate::removal::remove_tree;
 use crate::{LayerId, Store, StoreError};
 
@@ -43,9 +43,8 @@ impl Session {
             let id = random_id();
             let lease_path = tmp.join(&id).with_extension(LEASE);
             // A reclaiming process may take the file for a dead session's before we lock it; then try another.
-            let Some(lease) = lock_file(&lease_path, FlockOperation::NonBlockingLockExclusive)? else {
-                continue;
-            };
+            let attempt = lock_file(&lease_path, FlockOperation::NonBlockingLockExclusive)?;
+            let Attempt::Locked(lease) = attempt else { continue };
             let directory = tmp.join(id);
             fs::create_dir(&directory).at("create", &directory)?;
             refuse_default_acl(&directory)?;
@@ -125,7 +124,7 @@ pub(crate) fn reclaim(
         if path.extension().is_none_or(|extension| extension != LEASE) {
             continue;
         }
-        if let Some(_dead) = lock_file(&path, FlockOperation::NonBlockingLockExclusive)? {
+        if let Attempt::Locked(_dead) = lock_file(&path, FlockOperation::NonBlockingLockExclusive)? {
             // What cannot be removed, because its last process is still dying or somebody protects it, keeps its lease
             // and is tried again by the next process: it is no reason not to build.
             let directory = path.with_extension("");
