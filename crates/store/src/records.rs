@@ -14,11 +14,12 @@
 //! result remembers the boot it was made in until it is old enough to have reached the disk by itself; an unsettled
 //! result of another boot does not count.
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gantry_oci::{Descriptor, Digest};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use crate::error::During;
 use crate::{LayerId, Store, StoreError};
@@ -112,7 +113,8 @@ impl Store {
             .during("read a result")
     }
 
-    /// Records a result under several keys at once, replacing what was there.
+    /// Records a result under several keys at once, replacing what was there. Layers that it names must not be removed:
+    /// their ids are words of it, with neither letter nor digit beside them.
     pub fn put_result(&self, keys: &[Digest], value: &str) -> Result<(), StoreError> {
         let mut database = self.database();
         let transaction = database.transaction().during("begin")?;
@@ -130,29 +132,37 @@ impl Store {
         Ok(())
     }
 
-    /// Removes what is known of a step's layer, unless a result names it. Whether it did.
-    pub(crate) fn forget_layer_record(&self, layer: &LayerId) -> Result<bool, StoreError> {
-        let mut database = self.database();
-        let transaction = database.transaction().during("begin")?;
-        let is_named: bool = transaction
-            .query_row(
-                "SELECT EXISTS (SELECT 1 FROM results WHERE instr(value, ?1) > 0)",
-                [layer.to_string()],
-                |row| row.get(0),
-            )
-            .during("look for a result with a layer")?;
-        if is_named {
-            return Ok(false);
+    /// Removes what is known of those of these layers of steps that no result names, and returns them. The results are
+    /// read once, however many layers there are.
+    pub(crate) fn forget_layer_records(
+        &self,
+        layers: &BTreeSet<LayerId>,
+    ) -> Result<Vec<LayerId>, StoreError> {
+        let of_steps = layers.iter().filter(|layer| !layer.is_of_image());
+        let mut unnamed: HashMap<String, LayerId> =
+            of_steps.map(|layer| (layer.to_string(), layer.clone())).collect();
+        if unnamed.is_empty() {
+            return Ok(Vec::new());
         }
-        for statement in ["DELETE FROM layers WHERE id = ?1", "DELETE FROM layer_blobs WHERE layer = ?1"] {
-            transaction.execute(statement, [layer.to_string()]).during("forget a layer")?;
+        let mut database = self.database();
+        // Nobody may name one of them between the reading and the removal.
+        let transaction =
+            database.transaction_with_behavior(TransactionBehavior::Immediate).during("begin")?;
+        keep_unnamed(&transaction, &mut unnamed)?;
+        for layer in unnamed.keys() {
+            for statement in ["DELETE FROM layers WHERE id = ?1", "DELETE FROM layer_blobs WHERE layer = ?1"]
+            {
+                transaction.execute(statement, [layer]).during("forget a layer")?;
+            }
         }
         transaction.commit().during("forget a layer")?;
-        Ok(true)
+        Ok(unnamed.into_values().collect())
     }
 
-    /// Records that a step made this layer now, on top of these.
+    /// Records that a step made this layer now, on top of these. Like the layer, the record goes with a session that ends
+    /// before a result names it.
     pub fn put_step_layer(&self, layer: &LayerId, below: &[LayerId]) -> Result<(), StoreError> {
+        self.session().note_layer(layer)?;
         let below: Vec<String> = below.iter().map(ToString::to_string).collect();
         let database = self.database();
         database
@@ -234,6 +244,20 @@ impl Store {
             .during("record a layer's blob")?;
         Ok(())
     }
+}
+
+/// Takes out the layers that a result names.
+fn keep_unnamed(database: &Connection, layers: &mut HashMap<String, LayerId>) -> Result<(), StoreError> {
+    let mut query = database.prepare_cached("SELECT value FROM results").during("prepare a query")?;
+    let mut rows = query.query([]).during("look for results with layers")?;
+    while let Some(row) = rows.next().during("look for results with layers")? {
+        let value = row.get_ref(0).and_then(|value| Ok(value.as_str()?));
+        let value = value.during("look for results with layers")?;
+        for word in value.split(|c: char| !c.is_ascii_alphanumeric()) {
+            layers.remove(word);
+        }
+    }
+    Ok(())
 }
 
 /// What the compression of an image's layer begins with that is another one than it came in.

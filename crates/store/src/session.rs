@@ -57,8 +57,11 @@ impl Session {
         self.directory.join(self.counter.fetch_add(1, Ordering::Relaxed).to_string())
     }
 
-    /// Notes that a layer will be there.
+    /// Notes that a layer, or its record, will be there.
     pub(crate) fn note_layer(&self, layer: &LayerId) -> Result<(), StoreError> {
+        if self.unnamed().contains(layer) {
+            return Ok(());
+        }
         let path = self.note(layer);
         File::create(&path).at("create", &path)?;
         self.unnamed().insert(layer.clone());
@@ -80,9 +83,9 @@ impl Session {
         self.unnamed().clone()
     }
 
-    /// Removes the note of a layer that is gone.
-    pub(crate) fn forgotten(&self, layer: &LayerId) {
-        self.unnamed().remove(layer);
+    /// Ends the notes of layers that are gone, or that a result names after all.
+    pub(crate) fn forgotten(&self, layers: &BTreeSet<LayerId>) {
+        self.unnamed().retain(|layer| !layers.contains(layer));
     }
 
     fn note(&self, layer: &LayerId) -> PathBuf {
@@ -114,10 +117,10 @@ impl Drop for Session {
     }
 }
 
-/// Removes what dead sessions left. `forget` removes a layer if no result names it.
+/// Removes what dead sessions left. `forget` removes those layers that no result names.
 pub(crate) fn reclaim(
     tmp: &Path,
-    forget: impl Fn(&LayerId) -> Result<(), StoreError>,
+    forget: impl Fn(&BTreeSet<LayerId>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     for entry in fs::read_dir(tmp).at("read", tmp)? {
         let path = entry.at("read", tmp)?.path();
@@ -128,7 +131,7 @@ pub(crate) fn reclaim(
             // What cannot be removed, because its last process is still dying or somebody protects it, keeps its lease
             // and is tried again by the next process: it is no reason not to build.
             let directory = path.with_extension("");
-            if layers_of(&directory).iter().any(|layer| forget(layer).is_err()) {
+            if forget(&layers_of(&directory)).is_err() {
                 continue;
             }
             if !directory.exists() || remove_tree(&directory).is_ok() {
@@ -140,7 +143,7 @@ pub(crate) fn reclaim(
 }
 
 /// The layers that a session noted.
-fn layers_of(directory: &Path) -> Vec<LayerId> {
+fn layers_of(directory: &Path) -> BTreeSet<LayerId> {
     let names = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.file_name());
     names.filter_map(|name| name.to_str()?.strip_prefix(LAYER)?.parse().ok()).collect()
 }

@@ -1,5 +1,6 @@
 //! Unpacked layers: directories in overlay's own format (whiteouts, opaque marks), used as lower directories.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -99,15 +100,17 @@ impl Store {
         }
     }
 
-    /// Removes a step's layer that no result names: its process died before there was one.
-    pub(crate) fn forget_layer(&self, layer: &LayerId) -> Result<(), StoreError> {
-        if layer.is_of_image() || !self.forget_layer_record(layer)? {
-            return Ok(());
+    /// Removes those of these layers of steps that no result names: their process died before there was one. One that
+    /// cannot be removed does not keep the others.
+    pub(crate) fn forget_layers(&self, layers: &BTreeSet<LayerId>) -> Result<(), StoreError> {
+        let mut outcome = Ok(());
+        for layer in self.forget_layer_records(layers)? {
+            let path = self.snapshot_path(&layer);
+            match remove_tree(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                result => outcome = outcome.and(result.at("remove", &path)),
+            }
         }
-        let path = self.snapshot_path(layer);
-        match remove_tree(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result.at("remove", &path),
-        }
+        outcome
     }
 }

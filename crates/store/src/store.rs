@@ -48,7 +48,7 @@ impl Store {
         let database = records::open(&root)?;
         drop(opening);
         let store = Self { root, database: Mutex::new(database), session };
-        reclaim(&store.root.join("tmp"), |layer| store.forget_layer(layer))?;
+        reclaim(&store.root.join("tmp"), |layers| store.forget_layers(layers))?;
         Ok(store)
     }
 
@@ -75,10 +75,9 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         // What was stopped between a layer and its result. What cannot be removed is left to the next process.
-        for layer in self.session.unnamed_layers() {
-            if self.forget_layer(&layer).is_ok() {
-                self.session.forgotten(&layer);
-            }
+        let layers = self.session.unnamed_layers();
+        if self.forget_layers(&layers).is_ok() {
+            self.session.forgotten(&layers);
         }
     }
 }

@@ -109,6 +109,25 @@ fn a_layer_that_no_result_names_goes_with_its_session() {
 }
 
 #[test]
+fn a_record_belongs_to_a_session_before_its_layer_is_there() {
+    let (_directory, store) = store();
+    let root = store.root().to_owned();
+    let (layer, other) = (LayerId::new_step(), LayerId::new_step());
+    store.put_step_layer(&layer, &[]).unwrap();
+    store.put_step_layer(&other, &[]).unwrap();
+    store.put_result(&[Digest::of("key")], &format!("{{\"outputs\":[[\"{other}\"]]}}")).unwrap();
+    let notes = |layer: &LayerId| {
+        let sessions = fs::read_dir(root.join("tmp")).unwrap().flatten();
+        sessions.filter(|session| session.path().join(format!("layer-{layer}")).exists()).count()
+    };
+    assert_eq!((notes(&layer), notes(&other)), (1, 0), "a process that is killed now leaves a note of it");
+    drop(store);
+    let store = Store::open(&root).unwrap();
+    assert_eq!(store.step_layer(&layer).unwrap(), None);
+    assert!(store.step_layer(&other).unwrap().is_some(), "a result names it");
+}
+
+#[test]
 fn locks_exclude_threads_and_leave_no_file() {
     let (_directory, store) = store();
     let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
