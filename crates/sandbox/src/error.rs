@@ -51,6 +51,18 @@ pub enum Error {
         /// The PATH of the process's environment; empty if it has none.
         path: String,
     },
+    /// The search for a program ended in the working directory, to which PATH leads there. Programs of the working directory
+    /// are run by their path only: a repository that brings a `ls` of its own would otherwise be trusted with it.
+    #[error(
+        "{program}: not run, because PATH={path} leads to the working directory, whose programs are run only by a path \
+         such as ./{program}"
+    )]
+    ProgramInWorkingDirectory {
+        /// `args[0]`.
+        program: String,
+        /// The PATH of the process's environment.
+        path: String,
+    },
     /// The program exists, but the interpreter that it names (ELF loader or `#!` line) does not.
     #[error("{program}: its interpreter does not exist in the root file system")]
     MissingInterpreter {

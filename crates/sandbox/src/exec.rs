@@ -12,7 +12,8 @@ use crate::{Error, Process};
 /// Replaces the calling process by `process`, whose root and working directory it is already in.
 ///
 /// # Errors
-/// [`Error::ProgramNotFound`], [`Error::MissingInterpreter`], [`Error::ExecFormat`] or [`Error::Exec`].
+/// [`Error::ProgramNotFound`], [`Error::ProgramInWorkingDirectory`], [`Error::MissingInterpreter`],
+/// [`Error::ExecFormat`] or [`Error::Exec`].
 pub(crate) fn exec(process: &Process) -> Result<Infallible, Error> {
     let args = strings(&process.args);
     let env = strings(&process.env);
@@ -22,11 +23,13 @@ pub(crate) fn exec(process: &Process) -> Result<Infallible, Error> {
     let mut denied = None;
     for candidate in candidates(program, path) {
         if !program.contains('/') && !candidate.starts_with('/') {
-            // A program of the working directory is run by its path only. That there is one ends the search, too.
-            match is_executable(&candidate) {
-                true => break,
-                false => continue,
+            // That there is one ends the search, too: another one further on may not be what is meant.
+            if is_executable(&candidate) {
+                let found =
+                    Error::ProgramInWorkingDirectory { program: program.clone(), path: path.to_owned() };
+                return Err(denied.unwrap_or(found));
             }
+            continue;
         }
         let file = CString::new(candidate.as_str()).expect("arguments were checked for NUL");
         let Err(errno) = nix::unistd::execve(&file, &args, &env);

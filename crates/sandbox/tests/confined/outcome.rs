@@ -65,7 +65,7 @@ fn root_errors_say_what_is_wrong() {
         let mut spec = fixture.spec(&["true"]);
         spec.process.cwd = "/here".into();
         spec.process.env = vec![format!("PATH={path}")];
-        let expected = Error::ProgramNotFound { program: text("true"), path: text(path) };
+        let expected = Error::ProgramInWorkingDirectory { program: text("true"), path: text(path) };
         assert_eq!(run(&spec).unwrap_err(), expected);
         spec.process.cwd = "/etc/dir".into();
         fs::create_dir_all(fixture.path("base/etc/dir")).unwrap();
