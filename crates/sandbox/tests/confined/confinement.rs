@@ -96,11 +96,13 @@ fn root_insecure_is_not_confined() {
     // Whoever the process is: ambient capabilities pass the change of the user and every execve.
     let own = fs::read_to_string("/proc/self/status").unwrap();
     let held = own.lines().find_map(|line| line.strip_prefix("CapPrm:\t")).unwrap();
-    let mut spec =
-        fixture.shell("grep -E 'Cap(Inh|Prm|Eff|Amb)' /proc/self/status | cut -f2; echo x > /dev/kmsg");
+    let mut spec = fixture.shell(
+        "grep -E 'Cap(Inh|Prm|Eff|Amb)' /proc/self/status | cut -f2; test -c /dev/kmsg && exec 3< /dev/kmsg",
+    );
     spec.security = Security::Insecure;
     spec.process.user = User { uid: 1000, gid: 1000, groups: vec![1000] };
-    assert_eq!(run(&spec).unwrap().stdout, format!("{held}\n").repeat(4));
+    let done = run(&spec).unwrap();
+    assert_eq!((done.exit, done.stdout), (Exit::Code(0), format!("{held}\n").repeat(4)));
 
     let mut spec =
         fixture.shell("stat -c '%F %t %T' /dev/loop0 /dev/loop7 /dev/net/tun /dev/fuse /dev/kvm /dev/cuse");
