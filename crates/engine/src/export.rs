@@ -99,8 +99,8 @@ impl Engine {
         self.fetch_blob(layer, origin).await.map_err(Fault::anywhere)
     }
 
-    /// Calls `work` with the directory of the whole tree, mounted read-only for the duration of the call and visible
-    /// only to the calling thread. Blocks.
+    /// Calls `work` with the directory of the whole tree, for the duration of the call and visible only to the calling
+    /// thread. It must not be written to: that of a tree of one layer is the store's own. Blocks.
     pub async fn with_tree<R: Send + 'static>(
         &self,
         chain: &LayerChain,

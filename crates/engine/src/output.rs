@@ -35,8 +35,8 @@ impl ClientDirectory {
     }
 }
 
-/// Calls `work` with the directory of the whole tree, mounted read-only for the duration of the call. All layers are
-/// unpacked.
+/// Calls `work` with the directory of the whole tree, which is there for the duration of the call and must not be written
+/// to: that of a tree of one layer is the store's own. All layers are unpacked.
 pub(crate) fn mounted<R: Send>(
     store: &Store,
     chain: &LayerChain,
