@@ -13,6 +13,24 @@ use super::archive::{Archive, Extent};
 /// Of `index.json`, manifests and indexes, which are read whole.
 pub(crate) const LARGEST_DOCUMENT: u64 = 8 * 1024 * 1024;
 
+/// The bytes of a small file. One that is no plain file, as a pipe, would keep us waiting. Blocks.
+pub(crate) fn small_file(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no plain file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LARGEST_DOCUMENT + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > LARGEST_DOCUMENT {
+        true => Err(too_large()),
+        false => Ok(bytes),
+    }
+}
+
+/// The error of a document that is not read, for its size.
+pub(super) fn too_large() -> io::Error {
+    io::Error::other(format!("it is larger than {LARGEST_DOCUMENT} bytes"))
+}
+
 /// Blobs by digest.
 #[derive(Debug)]
 pub(crate) struct Blobs {
@@ -85,7 +103,7 @@ impl Blobs {
     pub(crate) fn document(&self, digest: &Digest) -> io::Result<Vec<u8>> {
         let blob = self.find(digest)?;
         if blob.size() > LARGEST_DOCUMENT {
-            return Err(io::Error::other(format!("it is larger than {LARGEST_DOCUMENT} bytes")));
+            return Err(too_large());
         }
         let mut bytes = Vec::new();
         blob.open(0)?.read_to_end(&mut bytes)?;
