@@ -16,7 +16,7 @@ use super::place::{LayoutPlace, Place};
 use super::roots;
 use crate::error::{Class, Error};
 use archive::Archive;
-use blobs::Blobs;
+use blobs::{Blobs, small_file};
 
 /// The name of an entry of the layout's index.
 pub(crate) const NAME: &str = "org.opencontainers.image.ref.name";
@@ -49,7 +49,7 @@ impl Layout {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let metadata = fs::metadata(path).map_err(|error| Error::io("read", path, &error))?;
         match metadata.is_dir() {
-            true => Self::read(path, fs::read(path.join(INDEX)), Blobs::directory(path)),
+            true => Self::read(path, small_file(&path.join(INDEX)), Blobs::directory(path)),
             false => Self::in_archive(path, Archive::open(path)?),
         }
     }
@@ -63,7 +63,11 @@ impl Layout {
         let invalid = |class, error: &dyn std::fmt::Display| {
             Error::new(class, format!("`{}` is not an OCI layout: {INDEX}: {error}", path.display()))
         };
-        let bytes = index.map_err(|error| invalid(Class::NotFound, &error))?;
+        let bytes = index.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => invalid(Class::NotFound, &error),
+            io::ErrorKind::PermissionDenied => invalid(Class::Denied, &error),
+            _ => invalid(Class::Verification, &error),
+        })?;
         let index = serde_json::from_slice(&bytes).map_err(|error| invalid(Class::Verification, &error))?;
         Ok(Self { path: path.to_owned(), blobs, index, bytes })
     }
@@ -84,37 +88,29 @@ impl Layout {
     }
 
     /// What a name means: of an entry, alone or at the end of a whole reference, or a digest; without one, its only image.
-    pub(crate) fn meaning(&self, name: Option<&str>) -> Meaning {
+    /// What is there, but not as it should be, is an error: it is not nothing.
+    pub(crate) fn meaning(&self, name: Option<&str>) -> Result<Meaning, Error> {
         let mut found = match name {
             Some(name) => self.all_named(name),
             None => roots::images(&self.index.manifests, |digest| self.blobs.document(digest).ok()),
         };
         let mut seen = BTreeSet::new();
         found.retain(|entry| seen.insert(entry.digest));
-        match (found.len(), name.and_then(|name| name.parse().ok())) {
-            (0, Some(digest)) => {
-                self.by_digest(&digest).map_or(Meaning::Nothing, |entry| Meaning::One(entry.into()))
-            }
+        Ok(match (found.len(), name.and_then(|name| name.parse().ok())) {
+            (0, Some(digest)) => match self.by_digest(&digest) {
+                Ok(entry) => Meaning::One(entry.into()),
+                Err(error) if error.class == Class::NotFound => Meaning::Nothing,
+                Err(error) => return Err(error),
+            },
             (0, None) => Meaning::Nothing,
             (1, _) => Meaning::One(found.swap_remove(0).into()),
             _ => Meaning::Several(found),
-        }
+        })
     }
 
     /// The entries of this name; if there are none, those with a whole reference that ends in it.
     fn all_named(&self, name: &str) -> Vec<Descriptor> {
-        let is = |entry: &&Descriptor| {
-            entry.digest.to_string() == name || names_of(entry).any(|known| known == name)
-        };
-        let ends = |entry: &&Descriptor| {
-            names_of(entry).any(|known| known.strip_suffix(name).is_some_and(|rest| rest.ends_with(':')))
-        };
-        let entries = &self.index.manifests;
-        let found: Vec<_> = entries.iter().filter(is).cloned().collect();
-        match found.is_empty() {
-            true => entries.iter().filter(ends).cloned().collect(),
-            false => found,
-        }
+        all_named(&self.index, name).into_iter().cloned().collect()
     }
 
     /// The entry that a location means.
@@ -123,8 +119,8 @@ impl Layout {
             return self.by_digest(digest);
         }
         let tag = location.tag.as_deref();
-        let meaning = match (self.meaning(tag), tag) {
-            (Meaning::Several(_), None) => self.meaning(Some("latest")),
+        let meaning = match (self.meaning(tag)?, tag) {
+            (Meaning::Several(_), None) => self.meaning(Some("latest"))?,
             (meaning, _) => meaning,
         };
         match meaning {
@@ -170,7 +166,7 @@ impl Layout {
 
     /// The entry of this name, the first if there are several.
     pub(crate) fn named(&self, tag: &str) -> Option<Descriptor> {
-        self.all_named(tag).into_iter().next()
+        named(&self.index, tag).cloned()
     }
 
     /// The names in the layout's index.
@@ -238,6 +234,24 @@ impl Layout {
     }
 }
 
+/// The entry of this name in a layout's index, the first if there are several.
+pub(crate) fn named<'a>(index: &'a Index, tag: &str) -> Option<&'a Descriptor> {
+    all_named(index, tag).into_iter().next()
+}
+
+fn all_named<'a>(index: &'a Index, name: &str) -> Vec<&'a Descriptor> {
+    let is =
+        |entry: &&Descriptor| entry.digest.to_string() == name || names_of(entry).any(|known| known == name);
+    let ends = |entry: &&Descriptor| {
+        names_of(entry).any(|known| known.strip_suffix(name).is_some_and(|rest| rest.ends_with(':')))
+    };
+    let found: Vec<_> = index.manifests.iter().filter(is).collect();
+    match found.is_empty() {
+        true => index.manifests.iter().filter(ends).collect(),
+        false => found,
+    }
+}
+
 /// The error of a name, or of the lack of one, that means several images of the layout or archive at `path`.
 pub(crate) fn several(path: &Path, name: Option<&str>, names: impl Iterator<Item = String>) -> Error {
     let names = names.collect::<Vec<_>>().join(", ");
@@ -250,4 +264,50 @@ pub(crate) fn several(path: &Path, name: Option<&str>, names: impl Iterator<Item
 
 fn names_of(entry: &Descriptor) -> impl Iterator<Item = &str> {
     [NAME, FULL_NAME].into_iter().filter_map(|key| entry.annotations.get(key)).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(index: &[u8]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("blobs/sha256")).unwrap();
+        fs::write(directory.path().join(INDEX), index).unwrap();
+        directory
+    }
+
+    #[test]
+    fn an_index_is_a_plain_file_of_some_size() {
+        let class = |directory: &tempfile::TempDir| Layout::open(directory.path()).unwrap_err().class;
+        let large = vec![b' '; usize::try_from(blobs::LARGEST_DOCUMENT).unwrap() + 1];
+        assert_eq!(class(&layout(&large)), Class::Verification);
+        let piped = layout(b"{}");
+        let index = piped.path().join(INDEX);
+        fs::remove_file(&index).unwrap();
+        assert_eq!(class(&piped), Class::NotFound);
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &index,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        assert_eq!(class(&piped), Class::Verification);
+    }
+
+    #[test]
+    fn a_digest_means_what_has_it_or_nothing_or_is_an_error() {
+        let index = serde_json::to_vec(&Index::new(Vec::new())).unwrap();
+        let directory = layout(&index);
+        let digest = Digest::of(&index);
+        let meaning = || Layout::open(directory.path()).unwrap().meaning(Some(&digest.to_string()));
+        assert_eq!(meaning().unwrap(), Meaning::Nothing);
+        let path = directory.path().join("blobs/sha256").join(digest.hex());
+        fs::write(&path, "corrupt").unwrap();
+        assert_eq!(meaning().unwrap_err().class, Class::Verification);
+        fs::write(&path, &index).unwrap();
+        assert_eq!(meaning().unwrap(), Meaning::One(Descriptor::of(media_type::INDEX, &index).into()),);
+    }
 }

@@ -16,11 +16,12 @@ use gantry_store::OCI_LAYOUT;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::layout::blobs::{Blobs, LARGEST_DOCUMENT};
-use super::layout::{FULL_NAME, Layout, NAME};
+use super::layout::blobs::{Blobs, LARGEST_DOCUMENT, small_file};
+use super::layout::{FULL_NAME, Layout, NAME, named};
 use super::place::LayoutPlace;
 use crate::error::{Class, Error};
 use crate::part_file::PartFile;
+use crate::publish::policy;
 use crate::whole_file::write_file;
 
 /// Few, large reads and writes.
@@ -127,17 +128,41 @@ impl LayoutWriter {
     }
 
     /// Names a document in the layout's index, in the place of what had the name. Blocks.
-    pub(crate) fn name(&self, tag: Option<&str>, mut entry: Descriptor) -> Result<(), Error> {
-        entry.annotations.retain(|key, _| key != NAME && key != FULL_NAME);
-        entry.annotations.extend(tag.map(|tag| (NAME.to_owned(), tag.to_owned())));
-        self.enter(vec![entry])
+    pub(crate) fn name(&self, tag: Option<&str>, entry: Descriptor) -> Result<(), Error> {
+        self.enter(vec![with_name(tag, entry)])
+    }
+
+    /// The same, if the name still means what was judged: `None` if that was nothing. Blocks.
+    ///
+    /// What an archive replaces is in no index of ours, and nobody can lock it: there the verdict has to do.
+    pub(crate) fn name_if(&self, tag: &str, entry: Descriptor, judged: Option<Digest>) -> Result<(), Error> {
+        self.enter_if(vec![with_name(Some(tag), entry)], |index| {
+            let current = named(index, tag).map(|entry| entry.digest);
+            match self.archive.is_some() || current == judged {
+                true => Ok(()),
+                false => {
+                    let place = self.directory.display();
+                    Err(policy::refused(format!("`{tag}` of `{place}` was moved by somebody else just now")))
+                }
+            }
+        })
     }
 
     /// Puts entries into the layout's index, each in the place of what had its name. Blocks.
     pub(crate) fn enter(&self, entries: Vec<Descriptor>) -> Result<(), Error> {
+        self.enter_if(entries, |_| Ok(()))
+    }
+
+    /// The same, if `may` says so of the index as it is while nobody else can change it.
+    fn enter_if(
+        &self,
+        entries: Vec<Descriptor>,
+        may: impl FnOnce(&Index) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let _lock = self.lock()?;
         let path = self.directory.join("index.json");
         let mut index = self.index(&path)?;
+        may(&index)?;
         for entry in entries {
             index.manifests.retain(|one| !is_named_like(one, &entry));
             let is_named = entry.annotations.contains_key(NAME) || entry.annotations.contains_key(FULL_NAME);
@@ -172,7 +197,7 @@ impl LayoutWriter {
     }
 
     fn index(&self, path: &Path) -> Result<Index, Error> {
-        match fs::read(path) {
+        match small_file(path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
                 Error::new(Class::Usage, format!("`{}` is not valid: {error}", path.display()))
             }),
@@ -213,6 +238,13 @@ impl LayoutWriter {
     fn blob(&self, digest: &Digest) -> PathBuf {
         self.directory.join("blobs/sha256").join(digest.hex())
     }
+}
+
+/// An entry of this name and of no other.
+fn with_name(tag: Option<&str>, mut entry: Descriptor) -> Descriptor {
+    entry.annotations.retain(|key, _| key != NAME && key != FULL_NAME);
+    entry.annotations.extend(tag.map(|tag| (NAME.to_owned(), tag.to_owned())));
+    entry
 }
 
 /// Whether an entry has the name that a new one gets. What has a whole name is only another name's if that is the same.
@@ -344,6 +376,23 @@ mod tests {
         assert_eq!(enter(entry("4", None, None)), ["", "r.test/a:1", "r.test/b:1"]);
         assert_eq!(enter(entry("4", None, None)), ["", "r.test/a:1", "r.test/b:1"]);
         assert_eq!(enter(entry("5", None, Some("1"))), ["", "1"], "a tag alone is that of both");
+    }
+
+    /// Between a verdict and its tag another command may have been there.
+    #[test]
+    fn a_name_is_moved_from_what_was_judged_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = LayoutWriter::directory(directory.path()).unwrap();
+        let name = |text: &str, judged: Option<&str>| {
+            layout.name_if("1", entry(text, None, None), judged.map(Digest::of))
+        };
+        name("first", None).unwrap();
+        for stale in [None, Some("other")] {
+            assert_eq!(name("late", stale).unwrap_err().class, Class::Publish, "{stale:?}");
+        }
+        assert_eq!(layout.replaced().unwrap().unwrap().named("1").unwrap().digest, Digest::of("first"));
+        name("second", Some("first")).unwrap();
+        assert_eq!(layout.replaced().unwrap().unwrap().named("1").unwrap().digest, Digest::of("second"));
     }
 
     #[test]

@@ -195,35 +195,15 @@ impl Target {
         }
     }
 
-    /// Whether the location's tag may be pointed at `ours`, and what it has to be when that is done. For one policy
-    /// `ours` has to be there: see [`TagPolicy::Forward`].
-    pub(crate) async fn permit(&self, ours: &Descriptor, policy: TagPolicy) -> Result<Precondition, Error> {
-        if policy == TagPolicy::Overwrite {
-            return Ok(Precondition::None);
-        }
+    /// Finds out whether the location's tag may be pointed at `ours`. For one policy `ours` has to be there: see
+    /// [`TagPolicy::Forward`].
+    pub(crate) async fn permit(&self, ours: &Descriptor, policy: TagPolicy) -> Result<(), Error> {
         match self {
             Self::Registry { registry, name, .. } => {
-                let terms = Terms { policy: Some(policy), ..Terms::default() };
-                let gate = Gate { registry, ours: Source::Registry(registry, name), terms: &terms };
-                match gate.judge(name, ours).await? {
-                    Verdict::Write(precondition) => Ok(precondition),
-                    Verdict::Refuse(refusal) => Err(refusal),
-                }
+                judged_tag((registry, name), ours, policy).await.map(|_| ())
             }
             Self::Layout { writer, location, .. } => {
-                let reader = Arc::clone(writer);
-                let replaced = blocking(move || reader.replaced()).await?;
-                let current = |layout: &Layout| layout.named(&name_in_layout(location)?);
-                if let Some((layout, current)) =
-                    replaced.as_ref().and_then(|layout| Some((layout, current(layout)?)))
-                {
-                    let here = writer.blobs();
-                    let theirs = (&current, Source::Layout(layout.blobs()));
-                    let ours = (ours, Source::Layout(&here));
-                    let refusal = policy::refusal(policy, &self.location(), theirs, ours).await?;
-                    refusal.map_or(Ok(()), Err)?;
-                }
-                Ok(Precondition::None)
+                judged_entry((writer, location), ours, policy).await.map(|_| ())
             }
         }
     }
@@ -239,7 +219,7 @@ impl Target {
             // A name with only a digest has nothing to move.
             Self::Registry { name, .. } if name.tag().is_none() => Ok(()),
             Self::Registry { registry, name, .. } => {
-                let precondition = self.permit(&proof.descriptor, policy).await?;
+                let precondition = judged_tag((registry, name), &proof.descriptor, policy).await?;
                 let document = (&*proof.descriptor.media_type, &*proof.bytes);
                 let tagged = registry.push_tag_if(name, document, precondition).await;
                 tagged
@@ -247,10 +227,14 @@ impl Target {
                     .map_err(|error| policy::unwritten(name, &error).unwrap_or_else(|| of_registry(&error)))
             }
             Self::Layout { writer, location, .. } => {
-                self.permit(&proof.descriptor, policy).await?;
+                let judged = judged_entry((writer, location), &proof.descriptor, policy).await?;
                 let tag = name_in_layout(location);
                 let (writer, entry) = (Arc::clone(writer), proof.descriptor.clone());
-                blocking(move || writer.name(tag.as_deref(), entry)).await
+                blocking(move || match (tag, judged) {
+                    (Some(tag), Judged::Is(current)) => writer.name_if(&tag, entry, current),
+                    (tag, _) => writer.name(tag.as_deref(), entry),
+                })
+                .await
             }
         }
     }
@@ -290,6 +274,57 @@ impl Target {
                 blocking(move || writer.finish(&cancel)).await
             }
         }
+    }
+}
+
+/// What a verdict on an entry of a layout was about, which it still has to be when it is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judged {
+    /// Nothing: whatever is there may be replaced.
+    Anything,
+    /// This document, or that there is none.
+    Is(Option<Digest>),
+}
+
+/// What a repository's tag has to be when it is pointed at `ours`; an error if it may not be.
+async fn judged_tag(
+    (registry, name): (&Registry, &Reference),
+    ours: &Descriptor,
+    policy: TagPolicy,
+) -> Result<Precondition, Error> {
+    if policy == TagPolicy::Overwrite {
+        return Ok(Precondition::None);
+    }
+    let terms = Terms { policy: Some(policy), ..Terms::default() };
+    let gate = Gate { registry, ours: Source::Registry(registry, name), terms: &terms };
+    match gate.judge(name, ours).await? {
+        Verdict::Write(precondition) => Ok(precondition),
+        Verdict::Refuse(refusal) => Err(refusal),
+    }
+}
+
+/// The same of a layout's entry.
+async fn judged_entry(
+    (writer, location): (&Arc<LayoutWriter>, &LayoutPlace),
+    ours: &Descriptor,
+    policy: TagPolicy,
+) -> Result<Judged, Error> {
+    if policy == TagPolicy::Overwrite {
+        return Ok(Judged::Anything);
+    }
+    let reader = Arc::clone(writer);
+    let replaced = blocking(move || reader.replaced()).await?;
+    let current = |layout: &Layout| layout.named(&name_in_layout(location)?);
+    let Some((layout, current)) = replaced.as_ref().and_then(|layout| Some((layout, current(layout)?)))
+    else {
+        return Ok(Judged::Is(None));
+    };
+    let here = writer.blobs();
+    let theirs = (&current, Source::Layout(layout.blobs()));
+    let place = Place::Layout(location.clone());
+    match policy::refusal(policy, &place, theirs, (ours, Source::Layout(&here))).await? {
+        Some(refusal) => Err(refusal),
+        None => Ok(Judged::Is(Some(current.digest))),
     }
 }
 

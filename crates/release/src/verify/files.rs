@@ -51,7 +51,7 @@ fn stored(store: &Store, name: &str) -> Result<(Blobs, Root), Error> {
 
 /// The root document of a layout: the image that is named, or its only one, or else its whole list.
 fn of_layout(layout: Layout, path: &Path, name: Option<&str>) -> Result<(Blobs, Root), Error> {
-    let (descriptor, list) = match layout.meaning(name) {
+    let (descriptor, list) = match layout.meaning(name)? {
         Meaning::One(entry) => (*entry, None),
         Meaning::Nothing if name.is_some() => return Err(no_image(path, name.unwrap_or_default())),
         // Images without names cannot be told apart by them, so they are meant together.
