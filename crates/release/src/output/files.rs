@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs::{self, FileTimes, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use gantry_oci::Platform;
@@ -17,7 +17,7 @@ use super::archive::{blocking, header, to_destination};
 use crate::attestations::{self, AttestedFile};
 use crate::build::Built;
 use crate::error::{Class, Error};
-use crate::request::{Destination, FilesForm, OtherFiles, PlatformSplit};
+use crate::request::{Destination, FilesForm, OtherFiles, Output, PlatformSplit};
 
 /// Of the directory that a result goes to, if it has to be made.
 const DESTINATION_MODE: u32 = 0o700;
@@ -25,6 +25,27 @@ const DESTINATION_MODE: u32 = 0o700;
 const PLATFORM_MODE: u32 = 0o755;
 /// Of attestations among files.
 const ATTESTATION_MODE: u32 = 0o600;
+
+/// Makes sure that attestations stay in the result: the prefix of their names begins no way out of it. Among files it is
+/// in no other directory, as with BuildKit: the result may have put a link there.
+pub(super) fn check_prefix(output: &Output) -> Result<(), Error> {
+    let (prefix, reason) = match output {
+        Output::Local(_, form) if form.attestation_prefix.contains('/') => {
+            (&form.attestation_prefix, "attestations are beside the files, in no directory of their own")
+        }
+        Output::Tar(_, form) if leads_out(&form.attestation_prefix) => {
+            (&form.attestation_prefix, "attestations are in the archive")
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(Class::Usage, format!("attestation-prefix={prefix} cannot be had: {reason}")))
+}
+
+/// Whether a name that begins so is somewhere else.
+fn leads_out(prefix: &str) -> bool {
+    let name = format!("{prefix}x");
+    Path::new(&name).components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir))
+}
 
 /// Copies the files below `path`. They belong to whoever runs the command, as files of a build's result do.
 pub(crate) async fn local(delivery: &Delivery<'_>, path: &Path, form: &FilesForm) -> Result<(), Error> {
@@ -172,9 +193,9 @@ async fn write_tree(
     epoch: Option<i64>,
     to: Destination,
 ) -> Result<(), Error> {
-    let cancel = delivery.cancel.clone();
+    let sink = delivery.sink(&to);
     let write = move |root: &Path| {
-        to_destination(&to, &cancel, |out| {
+        to_destination(&sink, |out| {
             gantry_layer::write_tree(root, epoch, out).map(|_| ()).map_err(io::Error::other)
         })
     };
@@ -216,8 +237,8 @@ async fn write_trees(
     }
     // An archive has its directories in the order of their names.
     parts.sort_by(|one, other| one.directory.cmp(&other.directory));
-    let (to, cancel) = (to.clone(), delivery.cancel.clone());
-    blocking(move || to_destination(&to, &cancel, |out| join(&parts, out))).await
+    let sink = delivery.sink(to);
+    blocking(move || to_destination(&sink, |out| join(&parts, out))).await
 }
 
 /// Puts archives into one, each below its prefix and followed by its attestations.
@@ -273,4 +294,27 @@ fn join(parts: &[Part], out: &mut dyn Write) -> io::Result<()> {
 
 fn directory_name(platform: &Platform) -> String {
     platform.to_string().replace('/', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attestations_stay_in_the_result() {
+        let form = |prefix: &str| FilesForm { attestation_prefix: prefix.to_owned(), ..FilesForm::default() };
+        for (prefix, as_files, in_archive) in [
+            ("", true, true),
+            ("a.", true, true),
+            ("..", true, true),
+            ("att/", false, true),
+            ("../", false, false),
+            ("a/../../", false, false),
+            ("/", false, false),
+        ] {
+            let local = check_prefix(&Output::Local("out".into(), form(prefix)));
+            let tar = check_prefix(&Output::Tar(Destination::Stdout, form(prefix)));
+            assert_eq!((local.is_ok(), tar.is_ok()), (as_files, in_archive), "{prefix}");
+        }
+    }
 }
