@@ -205,6 +205,13 @@ fn root_an_image_is_loaded_by_dockers_command() {
     docker("echo no engine >&2; exit 1");
     let failed = world.build(&["--load"]).code(10);
     assert!(failed.stderr.contains("`docker load` failed: no engine"), "{}", failed.stderr);
+    // What is not there is found out before anything is done.
+    fs::remove_file(world.gantry.directory().join("bin/docker")).unwrap();
+    let path = world.gantry.directory().join("bin");
+    world.gantry = world.gantry.env("PATH", path);
+    world.gantry.write("Dockerfile", "FROM no-such.test/image\n");
+    let failed = world.build(&["--load"]).code(2);
+    assert!(failed.stderr.contains("no `docker` command"), "{}", failed.stderr);
 }
 
 /// Whoever builds, where and when: with an epoch and rewritten times, equal inputs give equal bytes.

@@ -3,6 +3,7 @@
 //! All platforms are built before anything leaves the machine. Where one fails, the others are stopped and the error
 //! of the one that failed is reported.
 
+use std::ffi::OsString;
 use std::ops::RangeInclusive;
 use std::pin::pin;
 use std::sync::Arc;
@@ -76,7 +77,7 @@ pub async fn build(
     if asked == Asked::Nothing {
         request.platforms.push(Platform::host());
     }
-    check(&request)?;
+    check(&request, &gantry.environment)?;
     gantry.registries.report_to(&events);
     let client = tokio::task::block_in_place(|| Client::prepare(gantry, &request))?;
     // Stopping the siblings of a failed platform must not look like the user's own wish to stop.
@@ -115,7 +116,7 @@ enum Asked {
     Nothing,
 }
 
-fn check(request: &BuildRequest) -> Result<(), Error> {
+fn check(request: &BuildRequest, environment: &[(OsString, OsString)]) -> Result<(), Error> {
     for (position, platform) in request.platforms.iter().enumerate() {
         if request.platforms[..position].contains(platform) {
             return Err(Error::new(Class::Usage, format!("platform {platform} is asked for twice")));
@@ -135,7 +136,7 @@ fn check(request: &BuildRequest) -> Result<(), Error> {
     }
     let pushed: Vec<_> = output::push_targets(request).iter().map(|to| to.reference().clone()).collect();
     request.terms.check(&pushed)?;
-    output::check(request)
+    output::check(request, environment)
 }
 
 /// Converts for all platforms at once.

@@ -66,8 +66,8 @@ pub use publish::{Expectation, Expected, TagPolicy, Terms};
 pub use registries::{Registries, RegistrySettings};
 pub use report::{BuildReport, LayerReport, PlatformReport};
 pub use request::{
-    BuildRequest, CacheUse, Destination, Dockerfile, FileTimes, FilesForm, ImageForm, MediaTypes, Naming,
-    OtherFiles, Output, OutputEpoch, PlatformSplit, StepOptions,
+    BuildRequest, CacheUse, Dangling, Destination, Dockerfile, FileTimes, FilesForm, ImageForm, MediaTypes,
+    Naming, OtherFiles, Output, OutputEpoch, PlatformSplit, StepOptions,
 };
 pub use results::{PublishRequest, forget, publish, results, unfinished};
 pub use vendor::{

@@ -10,6 +10,7 @@ mod layout;
 pub(crate) use archive::blocking;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::error::{Class, Error};
 use crate::events::{Events, Step};
 use crate::gantry::Gantry;
 use crate::publish::{Publication, Publisher, Terms};
-use crate::request::{BuildRequest, Destination, Naming, Output};
+use crate::request::{BuildRequest, Dangling, Destination, Naming, Output};
 use crate::results::origins;
 use crate::whole_file::check_writable;
 
@@ -30,9 +31,10 @@ use crate::whole_file::check_writable;
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Finds what can be told to be wrong before anything is built.
-pub(crate) fn check(request: &BuildRequest) -> Result<(), Error> {
+pub(crate) fn check(request: &BuildRequest, environment: &[(OsString, OsString)]) -> Result<(), Error> {
     let mut to_stdout = 0;
     for output in &request.outputs {
+        files::check_prefix(output)?;
         match output {
             Output::Push(names) if names.is_empty() && request.tags.is_empty() => {
                 return Err(Error::new(Class::Usage, "there is no name to push to")
@@ -40,11 +42,11 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), Error> {
             }
             Output::PushByDigest(names) if names.is_empty() => {
                 return Err(Error::new(Class::Usage, "there is no repository to push to by digest")
-                    .hint("give one with name= in --output"));
+                    .hint("give one with --tag, without a tag of its own, or with name= in --output"));
             }
             Output::PushByDigest(_) if !request.tags.is_empty() => {
                 return Err(Error::new(Class::Usage, "a push by digest writes no tag")
-                    .hint("leave out --tag, or push-by-digest= in --output"));
+                    .hint("give repositories alone to --tag, or leave out push-by-digest= in --output"));
             }
             Output::DockerArchive(..) if request.platforms.len() > 1 => {
                 return Err(Error::new(Class::Usage, "an archive for `docker load` holds one platform")
@@ -56,7 +58,7 @@ pub(crate) fn check(request: &BuildRequest) -> Result<(), Error> {
             Output::OciArchive(to, _) | Output::DockerArchive(to, _) | Output::Tar(to, _) => match to {
                 Destination::Stdout => to_stdout += 1,
                 Destination::File(path) => check_destination(path)?,
-                Destination::Docker(_) => {}
+                Destination::Docker(_) => drop(docker::find(environment)?),
             },
             Output::Local(path, _) | Output::OciDirectory(path, _) if path.exists() && !path.is_dir() => {
                 let message = format!("cannot write into `{}`: it is no directory", path.display());
@@ -148,16 +150,7 @@ impl Delivery<'_> {
     async fn keep(&self, names: &[Reference], naming: &Naming) -> Result<(), Error> {
         self.fetch_all().await?;
         let digest = self.image.root.digest;
-        let mut names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        match naming {
-            Naming::WithDigest => {
-                let canonical: Vec<_> = names.iter().map(|name| format!("{name}@{digest}")).collect();
-                names.extend(canonical);
-            }
-            Naming::Dangling(prefix) => names.push(format!("{prefix}@{digest}")),
-            Naming::DanglingIfUnnamed(prefix) if names.is_empty() => names.push(format!("{prefix}@{digest}")),
-            Naming::DanglingIfUnnamed(_) | Naming::AsGiven => {}
-        }
+        let names = kept_names(names, naming, digest);
         self.gantry.store().name_image(&self.image.root, &names)?;
         Ok(())
     }
@@ -172,6 +165,20 @@ impl Delivery<'_> {
         try_join_all(fetches).await?;
         Ok(())
     }
+}
+
+/// The names of an image in the store.
+fn kept_names(given: &[Reference], naming: &Naming, digest: Digest) -> Vec<String> {
+    let mut names: Vec<String> = given.iter().map(ToString::to_string).collect();
+    if naming.canonical {
+        names.extend(given.iter().map(|name| format!("{name}@{digest}")));
+    }
+    match &naming.dangling {
+        Dangling::Always(prefix) => names.push(format!("{prefix}@{digest}")),
+        Dangling::IfUnnamed(prefix) if given.is_empty() => names.push(format!("{prefix}@{digest}")),
+        Dangling::IfUnnamed(_) | Dangling::No => {}
+    }
+    names
 }
 
 /// Where an image is pushed to.
@@ -268,4 +275,33 @@ pub(crate) fn describe(output: &Output) -> String {
 async fn stalled(cancel: &CancellationToken) {
     cancel.cancelled().await;
     tokio::time::sleep(GRACE).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As BuildKit names them, with every combination of its fields.
+    #[test]
+    fn names_of_kept_images() {
+        let digest = Digest::of("x");
+        let always = || Dangling::Always("p".to_owned());
+        let if_unnamed = || Dangling::IfUnnamed("p".to_owned());
+        let (one, both) = ("r.io/a:1", format!("r.io/a:1 r.io/a:1@{digest}"));
+        let dangling = format!("p@{digest}");
+        for (names, canonical, prefix, kept) in [
+            (&[one][..], false, Dangling::No, one.to_owned()),
+            (&[one], true, Dangling::No, both.clone()),
+            (&[one], false, always(), format!("{one} {dangling}")),
+            (&[one], true, always(), format!("{both} {dangling}")),
+            (&[one], true, if_unnamed(), both),
+            (&[], true, always(), dangling.clone()),
+            (&[], true, if_unnamed(), dangling),
+            (&[], true, Dangling::No, String::new()),
+        ] {
+            let given: Vec<Reference> = names.iter().map(|name| name.parse().unwrap()).collect();
+            let naming = Naming { canonical, dangling: prefix };
+            assert_eq!(kept_names(&given, &naming, digest).join(" "), kept, "{names:?} {naming:?}");
+        }
+    }
 }

@@ -202,18 +202,25 @@ pub enum Output {
     CacheOnly,
 }
 
-/// Under which names an image is kept.
+/// Under which names an image is kept, besides those that were given.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Naming {
-    /// Those that were given.
+pub struct Naming {
+    /// Each of those with the digest, too (`name-canonical`).
+    pub canonical: bool,
+    /// A name for what may have no other.
+    pub dangling: Dangling,
+}
+
+/// Whether an image is kept under a prefix and its digest (`dangling-name-prefix`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Dangling {
+    /// No.
     #[default]
-    AsGiven,
-    /// Those, and each with the digest, too (`name-canonical`).
-    WithDigest,
-    /// Those, and this name with the digest (`dangling-name-prefix`).
-    Dangling(String),
-    /// Those, or this name with the digest if there are none (`danging-name-empty-only`, as BuildKit spells it).
-    DanglingIfUnnamed(String),
+    No,
+    /// Under this one.
+    Always(String),
+    /// Under this one if no name was given (`danging-name-empty-only`, as BuildKit spells it).
+    IfUnnamed(String),
 }
 
 /// Where an archive goes.
@@ -238,6 +245,19 @@ impl Output {
             | Self::OciDirectory(_, names)
             | Self::DockerArchive(_, names) => names,
             Self::Tar(..) | Self::Local(..) | Self::CacheOnly => &[],
+        }
+    }
+
+    /// The same, to be changed; `None` if what it writes has no names.
+    pub fn names_mut(&mut self) -> Option<&mut Vec<Reference>> {
+        match self {
+            Self::Push(names)
+            | Self::PushByDigest(names)
+            | Self::Keep(names, _)
+            | Self::OciArchive(_, names)
+            | Self::OciDirectory(_, names)
+            | Self::DockerArchive(_, names) => Some(names),
+            Self::Tar(..) | Self::Local(..) | Self::CacheOnly => None,
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Their blobs are read from the store as they are written.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 
@@ -56,7 +57,7 @@ async fn write(
     let mut files = vec![("index.json", 0o644, layout.index())];
     files.extend(docker_manifest.map(|manifest| ("manifest.json", 0o644, manifest)));
     files.push(("oci-layout", 0o444, OCI_LAYOUT.as_bytes().to_vec()));
-    let (to, cancel) = (to.clone(), delivery.cancel.clone());
+    let sink = delivery.sink(to);
     let archive = move |out: &mut dyn Write| {
         let mut archive = tar::Builder::new(out);
         append_directory(&mut archive, "blobs/")?;
@@ -69,7 +70,7 @@ async fn write(
         }
         archive.finish()
     };
-    blocking(move || to_destination(&to, &cancel, archive)).await
+    blocking(move || to_destination(&sink, archive)).await
 }
 
 fn append_blob(archive: &mut tar::Builder<&mut dyn Write>, store: &Store, digest: &Digest) -> io::Result<()> {
@@ -96,10 +97,26 @@ pub(crate) fn header(size: u64, mode: u32) -> tar::Header {
     header
 }
 
-/// Gives `write` the destination, until `cancel` is cancelled. Blocks.
-pub(crate) fn to_destination(
-    to: &Destination,
-    cancel: &CancellationToken,
+/// A destination, with what it takes to write to it.
+pub(super) struct Sink {
+    pub(super) to: Destination,
+    /// Of commands that are started for it.
+    pub(super) environment: Vec<(OsString, OsString)>,
+    /// Ends it.
+    pub(super) cancel: CancellationToken,
+}
+
+impl Delivery<'_> {
+    /// A destination that is written to on another thread.
+    pub(super) fn sink(&self, to: &Destination) -> Sink {
+        let environment = self.gantry.environment.clone();
+        Sink { to: to.clone(), environment, cancel: self.cancel.clone() }
+    }
+}
+
+/// Gives `write` the destination, until that is cancelled. Blocks.
+pub(super) fn to_destination(
+    Sink { to, environment, cancel }: &Sink,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), Error> {
     let written = match to {
@@ -117,7 +134,8 @@ pub(crate) fn to_destination(
                 .map_err(|error| Error::io("write", path, &error))
         }
         Destination::Docker(context) => {
-            docker::load(context.as_deref(), |out| write(&mut Watched { out, cancel }))
+            let write = |out: &mut dyn Write| write(&mut Watched { out, cancel });
+            docker::load(environment, context.as_deref(), cancel, write)
         }
     };
     written.map_err(|error| match cancel.is_cancelled() {
