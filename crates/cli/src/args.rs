@@ -266,7 +266,7 @@ pub(crate) struct Build {
     #[arg(long, value_name = "SPEC")]
     pub(crate) ssh: Vec<String>,
     /// What steps may have that they normally may not: `security.insecure` or `network.host`; with `buildx.local.delete`,
-    /// an output may delete files outside of the current directory
+    /// an output may delete files anywhere but below the current directory
     #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]
     pub(crate) allow: Vec<String>,
     /// Network of steps that do not say: `default`, which is the machine's, `none` or `host`

@@ -27,9 +27,23 @@ pub(crate) struct Spec {
     pub(crate) artifacts: Option<bool>,
 }
 
+/// Which of the outputs that are images are pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// Those that say so.
+    AsSaid,
+    /// All (`--push`), as if each of `type=image` said `push=true`: that is how buildx has it.
+    All,
+}
+
 /// Parses the values of all flags. Empty ones say nothing.
-pub(crate) fn parse_all(specs: &[String]) -> Result<Vec<Spec>, Error> {
-    specs.iter().filter(|spec| !spec.is_empty()).map(|spec| parse(spec)).collect()
+pub(crate) fn parse_all(specs: &[String], pushed: Pushed) -> Result<Vec<Spec>, Error> {
+    specs.iter().filter(|spec| !spec.is_empty()).map(|spec| parse(spec, pushed)).collect()
+}
+
+/// Whether a name says a tag itself.
+pub(crate) fn has_tag(name: &str) -> bool {
+    name.rsplit('/').next().is_some_and(|last| last.contains(':'))
 }
 
 /// How the image of a build is to be written. All images of a build are one image, so its outputs have to agree.
@@ -49,7 +63,7 @@ pub(crate) fn common_form(specs: &[Spec]) -> Result<ImageForm, Error> {
 }
 
 /// Parses one value.
-fn parse(spec: &str) -> Result<Spec, Error> {
+fn parse(spec: &str, pushed: Pushed) -> Result<Spec, Error> {
     let fields = fields(spec)?;
     let plain = |output| Ok(Spec { output, form: None, annotations: Vec::new(), artifacts: None });
     if let [field] = fields.as_slice()
@@ -68,7 +82,7 @@ fn parse(spec: &str) -> Result<Spec, Error> {
             field.split_once('=').ok_or_else(|| refuse(format!("in `{field}`, a field is key=value")))?;
         attributes.set(&key.trim().to_lowercase(), value).map_err(refuse)?;
     }
-    attributes.spec().map_err(refuse)
+    attributes.spec(pushed).map_err(refuse)
 }
 
 fn fields(spec: &str) -> Result<Vec<String>, Error> {

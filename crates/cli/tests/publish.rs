@@ -221,6 +221,16 @@ fn root_push_by_digest() {
         .build(&["--tag=HOST/app:1", "--output=type=registry,name=HOST/app,push-by-digest=true"])
         .code(2);
     assert!(output.stderr.contains("writes no tag"), "{}", output.stderr);
+    // A name without a tag of its own is a repository, and --push is push=true.
+    for flags in [
+        &["--tag=HOST/by", "--output=type=image,push-by-digest=true,name-canonical=true,push=true"][..],
+        &["--push", "--output=type=image,push-by-digest=true,name=HOST/by"],
+    ] {
+        let other = build(&world, "2\n", flags);
+        assert_eq!(json(world.gantry.directory().join("meta.json"))["image.name"], world.expand("HOST/by"));
+        assert!(world.registry.manifest("by", &other.to_string()).is_some(), "{flags:?}");
+        assert!(world.registry.manifest("by", "latest").is_none(), "{flags:?}");
+    }
     // Its name says where to, and that no tag is written.
     published(&world, &[&image.to_string(), "--metadata-file=again.json"]);
     assert!(world.registry.manifest("app", "latest").is_none());

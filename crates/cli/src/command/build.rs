@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use gantry_oci::Platform;
+use gantry_oci::{Platform, Reference};
 use gantry_release::{
     BuildReport, BuildRequest, Class, Destination, Dockerfile, Error, Gantry, Naming, Output, VerifyMode,
     VerifyPolicy, build, check_writable,
@@ -16,6 +16,7 @@ use gantry_release::{
 use super::call;
 use crate::args::{Build, Global, ProgressMode, VerifyLevel};
 use crate::failure::usage;
+use crate::output_spec::Pushed;
 use crate::progress;
 use crate::signals::Signals;
 use crate::{annotation_spec, attest_spec, build_flags, config, exit, metadata, output_spec, terms};
@@ -76,12 +77,14 @@ fn print_id(report: &BuildReport) -> Result<(), Error> {
 }
 
 fn request(global: &Global, args: &Build) -> Result<BuildRequest, Error> {
-    let specs = output_spec::parse_all(&args.output)?;
+    let pushed = if args.push { Pushed::All } else { Pushed::AsSaid };
+    let specs = output_spec::parse_all(&args.output, pushed)?;
     let form = output_spec::common_form(&specs)?;
     let artifacts = specs.iter().find_map(|spec| spec.artifacts);
     let annotations = specs.iter().flat_map(|spec| spec.annotations.clone());
     let annotations = annotations.chain(annotation_spec::parse_all(&args.annotation)?).collect();
-    let outputs = outputs(args, specs.into_iter().map(|spec| spec.output).collect());
+    let mut outputs = outputs(args, specs.into_iter().map(|spec| spec.output).collect());
+    let tags = tags(&args.tag, &mut outputs)?;
     build_flags::check_deleted(&outputs, &args.allow)?;
     Ok(BuildRequest {
         context: build_flags::main_context(&args.context),
@@ -91,7 +94,7 @@ fn request(global: &Global, args: &Build) -> Result<BuildRequest, Error> {
         platforms: args.platform.iter().map(|text| platform(text)).collect::<Result<_, _>>()?,
         build_args: build_args(&args.build_arg)?,
         labels: args.label.iter().map(|text| label(text)).collect::<Result<_, _>>()?,
-        tags: args.tag.iter().map(|text| terms::tag(text)).collect::<Result<_, _>>()?,
+        tags,
         outputs,
         annotations,
         terms: terms::terms(&args.terms)?,
@@ -108,27 +111,38 @@ fn request(global: &Global, args: &Build) -> Result<BuildRequest, Error> {
     })
 }
 
-/// The outputs with what `--push` and `--load` stand for; the local store if there are none. `--push` pushes the images
-/// that are kept, if there are any, as buildx has it.
+/// The outputs with what `--push` and `--load` stand for if no output does it; the local store if there are none.
 fn outputs(args: &Build, mut outputs: Vec<Output>) -> Vec<Output> {
-    if args.push {
-        for output in &mut outputs {
-            if let Output::Keep(names, _) = output {
-                *output = Output::Push(std::mem::take(names));
-            }
-        }
-        if !outputs.iter().any(|output| matches!(output, Output::Push(_) | Output::PushByDigest(_))) {
-            outputs.push(Output::Push(Vec::new()));
-        }
+    let pushes = |output: &Output| matches!(output, Output::Push(_) | Output::PushByDigest(_));
+    if args.push && !outputs.iter().any(pushes) {
+        outputs.push(Output::Push(Vec::new()));
     }
     let loads = |output: &Output| matches!(output, Output::DockerArchive(Destination::Docker(_), _));
     if args.load && !outputs.iter().any(loads) {
         outputs.push(Output::DockerArchive(Destination::Docker(None), Vec::new()));
     }
     if outputs.is_empty() {
-        outputs.push(Output::Keep(Vec::new(), Naming::AsGiven));
+        outputs.push(Output::Keep(Vec::new(), Naming::default()));
     }
     outputs
+}
+
+/// The names that `--tag` gives.
+///
+/// Beside a push by digest, those without a tag of their own are repositories for it, as with buildx: each output gets
+/// them among its own names, where it says itself what they mean. If one has a tag, they stay tags.
+fn tags(texts: &[String], outputs: &mut [Output]) -> Result<Vec<Reference>, Error> {
+    let names: Vec<Reference> = texts.iter().map(|text| terms::tag(text)).collect::<Result<_, _>>()?;
+    let by_digest = outputs.iter().any(|output| matches!(output, Output::PushByDigest(_)));
+    if !by_digest || texts.iter().any(|text| output_spec::has_tag(text)) {
+        return Ok(names);
+    }
+    for output in outputs {
+        if let Some(own) = output.names_mut() {
+            own.splice(..0, names.iter().cloned());
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// How strictly a result is verified.
@@ -196,6 +210,31 @@ fn label(text: &str) -> Result<(String, String), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_beside_a_push_by_digest() {
+        let name = |text: &str| text.parse::<Reference>().unwrap();
+        let digest = |names: &[&str]| Output::PushByDigest(names.iter().map(|text| name(text)).collect());
+        let keep =
+            |names: &[&str]| Output::Keep(names.iter().map(|text| name(text)).collect(), Naming::default());
+        for (texts, outputs, left, after) in [
+            (&["r.io:5/a"][..], vec![digest(&[])], &[][..], vec![digest(&["r.io:5/a"])]),
+            (
+                &["a", "b"],
+                vec![digest(&["c"]), keep(&[])],
+                &[],
+                vec![digest(&["a", "b", "c"]), keep(&["a", "b"])],
+            ),
+            (&["a", "b:1"], vec![digest(&["c"])], &["a", "b:1"], vec![digest(&["c"])]),
+            (&["a"], vec![keep(&["c"])], &["a"], vec![keep(&["c"])]),
+        ] {
+            let (texts, mut outputs) =
+                (texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>(), outputs);
+            let left: Vec<_> = left.iter().map(|text| name(text)).collect();
+            assert_eq!(tags(&texts, &mut outputs).unwrap(), left, "{texts:?}");
+            assert_eq!(outputs, after, "{texts:?}");
+        }
+    }
 
     #[test]
     fn build_arguments() {

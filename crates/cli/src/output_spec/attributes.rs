@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use gantry_oci::Reference;
 use gantry_release::{
-    Annotation, Destination, FileTimes, FilesForm, ImageForm, MediaTypes, Naming, OtherFiles, Output,
-    OutputEpoch, PlatformSplit, parse_bool,
+    Annotation, Dangling, Destination, FileTimes, FilesForm, ImageForm, MediaTypes, Naming, OtherFiles,
+    Output, OutputEpoch, PlatformSplit, parse_bool,
 };
 
-use super::Spec;
 use super::compression::CompressionFields;
+use super::{Pushed, Spec, has_tag};
 use crate::{annotation_spec, terms};
 
 /// What the fields say.
@@ -145,17 +145,17 @@ impl Attributes {
         for name in value.split(',').filter(|name| !name.is_empty()) {
             let name = name.trim();
             self.names.push(terms::name(name)?);
-            let last = name.rsplit('/').next().unwrap_or_default();
-            if last.contains(':') {
+            if has_tag(name) {
                 self.tagged = Some(name.to_owned());
             }
         }
         Ok(())
     }
 
-    /// What they mean.
-    pub(super) fn spec(mut self) -> Result<Spec, String> {
+    /// What they mean, where the images of all outputs are pushed or where each says so itself.
+    pub(super) fn spec(mut self, pushed: Pushed) -> Result<Spec, String> {
         let kind = self.kind.clone().ok_or("it has no type=")?;
+        self.push |= pushed == Pushed::All && kind == "image";
         self.check(&kind)?;
         let annotations = std::mem::take(&mut self.annotations);
         let is_image = !matches!(kind.as_str(), "tar" | "local" | "cacheonly");
@@ -196,8 +196,9 @@ impl Attributes {
             () if (self.by_digest || self.naming.canonical) && is_layout => {
                 Err(format!("push-by-digest= and name-canonical= do not go with type={kind}"))
             }
-            () if self.naming.dangling.is_some() && (kind != "image" || self.push) => {
-                refuse("dangling-name-prefix")
+            () if self.naming.dangling.is_some() && kind != "image" => refuse("dangling-name-prefix"),
+            () if self.naming.dangling.is_some() && self.push => {
+                Err("dangling-name-prefix= does not go with a push".to_owned())
             }
             () if self.context.is_some() && kind != "docker" => refuse("context"),
             () if self.rewrite && self.unpack => {
@@ -229,7 +230,9 @@ impl Attributes {
         match kind {
             "registry" | "image" if pushes && self.by_digest => Ok(Output::PushByDigest(self.names)),
             "registry" | "image" if pushes => Ok(Output::Push(self.names)),
-            "image" if self.by_digest => Err("push-by-digest= does not go without push=true".to_owned()),
+            "image" if self.by_digest => {
+                Err("push-by-digest= does not go without push=true or --push".to_owned())
+            }
             "image" if self.unnamed => Ok(Output::CacheOnly),
             "image" => Ok(Output::Keep(self.names, self.naming.naming())),
             "oci" if self.tar == Some(false) => Ok(Output::OciDirectory(self.path()?, self.names)),
@@ -269,12 +272,12 @@ impl Attributes {
 
 impl NamingFields {
     fn naming(self) -> Naming {
-        match (self.dangling, self.dangling_if_unnamed, self.canonical) {
-            (Some(prefix), true, _) => Naming::DanglingIfUnnamed(prefix),
-            (Some(prefix), false, _) => Naming::Dangling(prefix),
-            (None, _, true) => Naming::WithDigest,
-            (None, _, false) => Naming::AsGiven,
-        }
+        let dangling = match (self.dangling, self.dangling_if_unnamed) {
+            (Some(prefix), true) => Dangling::IfUnnamed(prefix),
+            (Some(prefix), false) => Dangling::Always(prefix),
+            (None, _) => Dangling::No,
+        };
+        Naming { canonical: self.canonical, dangling }
     }
 }
 

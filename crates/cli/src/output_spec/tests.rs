@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use gantry_oci::Reference;
 use gantry_release::{
-    BaseLayers, Compression, FileTimes, MediaTypes, Naming, OtherFiles, OutputEpoch, PlatformSplit,
+    BaseLayers, Compression, Dangling, FileTimes, MediaTypes, Naming, OtherFiles, OutputEpoch, PlatformSplit,
 };
 
 use super::*;
@@ -40,15 +40,25 @@ fn outputs() {
         ("type=image,name=r.io/a:1,push=,unpack=true", Output::Push(vec![name("r.io/a:1")])),
         (
             "type=image,\"name=r.io/a:1,r.io/b\"",
-            Output::Keep(vec![name("r.io/a:1"), name("r.io/b")], Naming::AsGiven),
+            Output::Keep(vec![name("r.io/a:1"), name("r.io/b")], Naming::default()),
         ),
         (
             "type=image,name=r.io/a:1\\,r.io/b,name-canonical=true",
-            Output::Keep(vec![name("r.io/a:1"), name("r.io/b")], Naming::WithDigest),
+            Output::Keep(
+                vec![name("r.io/a:1"), name("r.io/b")],
+                Naming { canonical: true, ..Naming::default() },
+            ),
         ),
         (
             "type=image,dangling-name-prefix=x,danging-name-empty-only=",
-            Output::Keep(vec![], Naming::DanglingIfUnnamed("x".to_owned())),
+            Output::Keep(vec![], Naming { canonical: false, dangling: Dangling::IfUnnamed("x".to_owned()) }),
+        ),
+        (
+            "type=image,name=r.io/a:1,dangling-name-prefix=x,name-canonical=true",
+            Output::Keep(
+                vec![name("r.io/a:1")],
+                Naming { canonical: true, dangling: Dangling::Always("x".to_owned()) },
+            ),
         ),
         (
             "type=image,push-by-digest=true,name-canonical=true,push=true,name=r.io:5000/a",
@@ -56,10 +66,29 @@ fn outputs() {
         ),
         ("type=registry,registry.insecure=false,unpack=false", Output::Push(vec![])),
     ] {
-        let parsed = parse(spec).unwrap();
+        let parsed = parse(spec, Pushed::AsSaid).unwrap();
         assert_eq!((parsed.output, parsed.annotations), (output, vec![]), "{spec}");
     }
-    assert!(parse_all(&[String::new()]).unwrap().is_empty());
+    assert!(parse_all(&[String::new()], Pushed::AsSaid).unwrap().is_empty());
+}
+
+/// `--push` is `push=true` of every image, before anything is made of its other fields.
+#[test]
+fn outputs_that_are_pushed() {
+    let digest = |names: Vec<Reference>| Output::PushByDigest(names);
+    for (spec, output) in [
+        ("type=image,push-by-digest=true,name=r.io/a", digest(vec![name("r.io/a")])),
+        ("type=image,store=false,name=r.io/a:1", Output::Push(vec![name("r.io/a:1")])),
+        ("type=image,push=false,name=r.io/a:1,name-canonical=", Output::Push(vec![name("r.io/a:1")])),
+        ("type=registry,name=r.io/a:1", Output::Push(vec![name("r.io/a:1")])),
+        ("type=oci,dest=x", Output::OciArchive(file("x"), vec![])),
+        ("type=docker", Output::DockerArchive(Destination::Docker(None), vec![])),
+        ("type=cacheonly", Output::CacheOnly),
+    ] {
+        assert_eq!(parse(spec, Pushed::All).unwrap().output, output, "{spec}");
+    }
+    let error = parse("type=image,dangling-name-prefix=x", Pushed::All).unwrap_err().to_string();
+    assert!(error.contains("does not go with a push"), "{error}");
 }
 
 #[test]
@@ -81,7 +110,7 @@ fn files() {
         ),
         ("source-date-epoch=", form(OutputEpoch::Given(None), PlatformSplit::Several, OtherFiles::Stay, "")),
     ] {
-        let parsed = parse(&format!("type=local,dest=x,{fields}")).unwrap();
+        let parsed = parse(&format!("type=local,dest=x,{fields}"), Pushed::AsSaid).unwrap();
         assert_eq!((parsed.output, parsed.form), (Output::Local("x".into(), form), None), "{fields}");
     }
 }
@@ -106,16 +135,17 @@ fn forms_of_images() {
         ("oci-mediatypes=false", ImageForm { media_types: MediaTypes::Docker, ..usual }),
     ] {
         let spec = format!("type=oci,dest=x,{fields}");
-        let parsed = parse(spec.trim_end_matches(',')).unwrap();
+        let parsed = parse(spec.trim_end_matches(','), Pushed::AsSaid).unwrap();
         assert_eq!(parsed.form, Some(form), "{fields}");
     }
-    assert_eq!(parse("type=image,oci-artifact=false").unwrap().artifacts, Some(false));
+    assert_eq!(parse("type=image,oci-artifact=false", Pushed::AsSaid).unwrap().artifacts, Some(false));
 }
 
 #[test]
 fn images_of_one_build_are_written_in_one_way() {
     let common = |specs: &[&str]| {
-        common_form(&parse_all(&specs.iter().map(|spec| (*spec).to_owned()).collect::<Vec<_>>()).unwrap())
+        let specs: Vec<_> = specs.iter().map(|spec| (*spec).to_owned()).collect();
+        common_form(&parse_all(&specs, Pushed::AsSaid).unwrap())
     };
     let with = "type=image,rewrite-timestamp=true";
     assert_eq!(common(&[]).unwrap(), ImageForm::default());
@@ -125,9 +155,11 @@ fn images_of_one_build_are_written_in_one_way() {
 
 #[test]
 fn annotations_of_outputs() {
-    let annotated = parse("type=oci,dest=x,annotation.a=b,annotation-index.c=d,e").unwrap_err();
+    let annotated =
+        parse("type=oci,dest=x,annotation.a=b,annotation-index.c=d,e", Pushed::AsSaid).unwrap_err();
     assert!(annotated.to_string().contains("a field is key=value"), "{annotated}");
-    let annotated = parse("type=oci,dest=x,annotation.A=b,\"annotation-index.c=d,e\"").unwrap();
+    let annotated =
+        parse("type=oci,dest=x,annotation.A=b,\"annotation-index.c=d,e\"", Pushed::AsSaid).unwrap();
     let found: Vec<_> =
         annotated.annotations.iter().map(|one| format!("{}={}", one.key, one.value)).collect();
     // Keys of fields are in lower case, as buildx has them.
@@ -172,7 +204,7 @@ fn refused() {
         (&format!("type=registry,name=r.io/a:1@{digest}"), "has a digest"),
         (&format!("type=registry,name=r.io/a@{digest}"), "has a digest"),
     ] {
-        let error = parse(spec).unwrap_err().to_string();
+        let error = parse(spec, Pushed::AsSaid).unwrap_err().to_string();
         assert!(error.contains(message), "{spec}: {error}");
     }
 }
