@@ -50,10 +50,12 @@ fn render_title(level: Level<'static>, message: &str, excerpt: Option<&Excerpt>,
     let title = level.primary_title(clean(&redact::text(message)));
     let mut text = match excerpt {
         Some(excerpt) => {
-            let span = span(excerpt);
-            let source = Snippet::source(clean_source(&excerpt.text))
+            let lines = shown_lines(excerpt);
+            let whole = 0..lines.len();
+            let source = Snippet::source(lines)
                 .path(excerpt.file.clone())
-                .annotation(AnnotationKind::Primary.span(span));
+                .line_start(*excerpt.lines.start() as usize)
+                .annotation(AnnotationKind::Primary.span(whole));
             renderer.render(&[title.element(source)])
         }
         None => renderer.render(&[Group::with_title(title)]),
@@ -80,25 +82,15 @@ fn render(error: &Error, colour: bool) -> String {
     text
 }
 
-/// The bytes of the excerpt's lines, without the last line's end.
-fn span(excerpt: &Excerpt) -> std::ops::Range<usize> {
+/// The excerpt's lines, as many as are shown, without the last line's end. The others would be read for nothing, once for each
+/// of what may be many messages.
+fn shown_lines(excerpt: &Excerpt) -> String {
     let first = *excerpt.lines.start();
     let last = (*excerpt.lines.end()).min(first.saturating_add(MAX_EXCERPT_LINES));
-    let text = clean_source(&excerpt.text);
-    let mut start = None;
-    let mut end = 0;
-    let mut offset = 0;
-    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
-        if number == first {
-            start = Some(offset);
-        }
-        offset += line.len();
-        if number >= first && number <= last {
-            end = offset - (line.len() - line.trim_end().len());
-        }
-    }
-    let start = start.unwrap_or(offset);
-    start..end.max(start)
+    let before = first.saturating_sub(1) as usize;
+    let count = (last as usize).saturating_sub(before);
+    let lines: String = excerpt.text.split_inclusive('\n').skip(before).take(count).collect();
+    clean_source(lines.trim_end())
 }
 
 /// The text as it is safe to show. Line structure stays.
@@ -121,7 +113,7 @@ mod tests {
 
     #[test]
     fn excerpt_tail_and_hints() {
-        let text = "FROM scratch\nRUN a \\\n  b\nCOPY x y\n".to_owned();
+        let text = "FROM scratch\nRUN a \\\n  b\nCOPY x y\n".into();
         let mut error = Error::new(Class::Build, "it \u{1b}[31mfailed\u{1b}[0m").hint("try again");
         error.excerpt = Some(Excerpt { file: "Dockerfile".into(), text, lines: 2..=3 });
         error.tail = Some("one\ntwo\u{7}".into());
@@ -141,5 +133,16 @@ mod tests {
 
         hint: try again
         ");
+    }
+    #[test]
+    fn a_finding_far_down_in_a_file() {
+        let text = "LABEL a b\r\n".repeat(5000).into();
+        let excerpt = Excerpt { file: "Dockerfile".into(), text, lines: 4321..=4321 };
+        assert_eq!(shown_lines(&excerpt), "LABEL a b");
+        let shown = render_title(Level::WARNING, "it is old", Some(&excerpt), false);
+        assert!(shown.contains("Dockerfile:4321:1") && shown.contains("4321 | LABEL a b\n"), "{shown}");
+        let beyond = Excerpt { lines: 9999..=9999, ..excerpt };
+        assert_eq!(shown_lines(&beyond), "");
+        assert!(render_title(Level::WARNING, "it is old", Some(&beyond), false).contains("it is old"));
     }
 }

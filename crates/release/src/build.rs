@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use futures_util::FutureExt;
 use futures_util::future::FusedFuture;
-use gantry_dockerfile::{Converted, Warning};
+use gantry_dockerfile::Converted;
 use gantry_engine::{BaseLayers, EngineError, ExportedLayer, Fault, LayerChain, LayerForm, Solver};
 use gantry_llb::{Definition, Progress, ProgressEvent, Vertex};
 use gantry_oci::{Descriptor, Digest, Platform};
@@ -23,6 +23,7 @@ use crate::attestations::{self, Attestation, Facts};
 use crate::context::{self, Client, Input};
 use crate::error::{Class, Error};
 use crate::events::{Event, Events, Step};
+use crate::findings;
 use crate::gantry::Gantry;
 use crate::output::{self, Delivery};
 use crate::plan::{self, NoPlan, Sources, plan};
@@ -155,22 +156,15 @@ async fn plans(
         Ok(plans) => plans,
         Err(NoPlan { error, warnings }) => {
             step.failed(error.to_string());
-            report(input, &warnings, events);
+            findings::report(input, &warnings, events);
             return Err(error);
         }
     };
     step.done();
     if let Some((_, first)) = plans.first() {
-        report(input, &first.warnings, events);
+        findings::report(input, &first.warnings, events);
     }
     Ok(plans)
-}
-
-fn report(input: &Input, warnings: &[Warning], events: &dyn Events) {
-    for warning in warnings {
-        let excerpt = input.excerpt(warning.lines.clone());
-        events.event(Event::Finding { rule: warning.rule, message: warning.message.clone(), excerpt });
-    }
 }
 
 /// What the parts of one build share.

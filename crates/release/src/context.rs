@@ -9,6 +9,7 @@ mod remote;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use gantry_dockerfile::{GitOptions, Lines, NamedContext, RemoteContext};
 use gantry_engine::Solver;
@@ -78,7 +79,12 @@ pub(crate) struct Input {
 impl Input {
     /// These lines of the Dockerfile, to be shown with a message.
     pub(crate) fn excerpt(&self, lines: Lines) -> Excerpt {
-        Excerpt { file: self.name.clone(), text: String::from_utf8_lossy(&self.text).into_owned(), lines }
+        Excerpt { file: self.name.clone(), text: self.shown_text(), lines }
+    }
+
+    /// The Dockerfile's text, to be shown. Costs a copy of it.
+    pub(crate) fn shown_text(&self) -> Arc<str> {
+        String::from_utf8_lossy(&self.text).into()
     }
 }
 

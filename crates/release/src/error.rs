@@ -2,6 +2,7 @@
 //! the end of a step's output, and what to do next.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use gantry_dockerfile as dockerfile;
 use gantry_engine::{EngineError, Fault, FetchErrorKind, GitCause};
@@ -37,8 +38,8 @@ pub enum Class {
 pub struct Excerpt {
     /// The file's name, as the user gave it.
     pub file: String,
-    /// Its whole text.
-    pub text: String,
+    /// Its whole text, shared by all that are about it.
+    pub text: Arc<str>,
     /// The lines, 1-based and inclusive.
     pub lines: RangeInclusive<u32>,
 }

@@ -6,15 +6,16 @@ mod table;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use gantry_release::{
-    Answer, BuildRequest, CheckReport, Class, Dockerfile, Error, Gantry, Outline, OutlineSecret, Question,
-    Requests, Targets, call, parse_bool,
+    Answer, BuildRequest, CheckReport, Class, Dockerfile, Error, Gantry, MAX_FINDINGS, Outline,
+    OutlineSecret, Question, Requests, Targets, call, more_findings, parse_bool,
 };
 
 use self::table::Table;
 use crate::args::{Build, Global};
-use crate::failure::{render_finding, usage};
+use crate::failure::{self, render_finding, usage};
 use crate::signals::Signals;
 use crate::{config, exit};
 
@@ -142,6 +143,7 @@ fn check(report: &CheckReport, file: Option<&str>) -> String {
     let mut warnings: Vec<_> = report.warnings.iter().collect();
     warnings.sort_by_key(|warning| *warning.lines.start());
     let source = String::from_utf8_lossy(&report.text);
+    let source: Vec<&str> = source.split('\n').collect();
     for warning in warnings {
         let page = warning.rule.url().map(|url| format!(" - {url}")).unwrap_or_default();
         text.push_str(&format!("\nWARNING: {}{page}\n{}\n", warning.rule, warning.message));
@@ -157,7 +159,7 @@ fn check(report: &CheckReport, file: Option<&str>) -> String {
 fn failure(error: &gantry_release::DockerfileError, report: &CheckReport, file: Option<&str>) -> Error {
     let excerpt = gantry_release::Excerpt {
         file: file.unwrap_or(&report.filename).to_owned(),
-        text: String::from_utf8_lossy(&report.text).into_owned(),
+        text: String::from_utf8_lossy(&report.text).into(),
         lines: error.lines.clone(),
     };
     let plain = Error { hints: error.hints.clone(), ..Error::new(Class::Usage, error.message.clone()) };
@@ -191,17 +193,20 @@ fn outline(outline: &Outline) -> String {
 
 /// Shows what is doubtful, beside the answer.
 fn warn(outline: &Outline, file: &str) {
-    let text = String::from_utf8_lossy(&outline.text);
-    for warning in &outline.warnings {
+    let text: Arc<str> = String::from_utf8_lossy(&outline.text).into();
+    for warning in outline.warnings.iter().take(MAX_FINDINGS) {
         let excerpt = gantry_release::Excerpt {
             file: file.to_owned(),
-            text: text.clone().into_owned(),
+            text: Arc::clone(&text),
             lines: warning.lines.clone(),
         };
         let colour = console::colors_enabled_stderr();
         let shown = render_finding(warning.rule, &warning.message, &excerpt, colour);
         // Who does not read warnings shall have the answer all the same.
         let _ = std::io::stderr().write_all(shown.as_bytes());
+    }
+    if let Some(more) = more_findings(outline.warnings.len()) {
+        failure::warn(&format!("{file}: {more}"));
     }
 }
 

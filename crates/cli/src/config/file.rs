@@ -201,7 +201,7 @@ fn wrong(error: &toml::de::Error, text: &str, path: &Path) -> Error {
         u32::try_from(text[..offset.min(text.len())].matches('\n').count() + 1).unwrap_or(u32::MAX)
     };
     let lines = line(span.start)..=line(span.end.max(span.start + 1) - 1);
-    plain.at(Excerpt { file: path.display().to_string(), text: text.to_owned(), lines })
+    plain.at(Excerpt { file: path.display().to_string(), text: text.into(), lines })
 }
 
 /// The known word that is most like the unknown one, from the library's message: it names both.

@@ -1,5 +1,6 @@
 //! One JSON object per line, in the shape of BuildKit's `SolveStatus` (`docker buildx build --progress rawjson`).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 
@@ -10,6 +11,12 @@ use gantry_release::{CheckRule, Event, Excerpt};
 use serde_json::{Value, json};
 
 use super::{Moment, View};
+
+/// BuildKit repeats the whole Dockerfile with each warning. Of one that is larger than so many bytes, which no person wrote,
+/// only the lines around what the warning is about have text; the empty ones before them keep the numbers of lines true.
+const LARGEST_SOURCE: usize = 64 << 10;
+/// Enough for any reader's view of the place.
+const LINES_AROUND: u32 = 10;
 
 /// Writes objects.
 pub(super) struct Json {
@@ -79,7 +86,7 @@ fn finding(rule: CheckRule, message: &str, excerpt: &Excerpt) -> Value {
         "detail": [BASE64_STANDARD.encode(rule.description())],
         "sourceInfo": {
             "filename": excerpt.file,
-            "data": BASE64_STANDARD.encode(&excerpt.text),
+            "data": BASE64_STANDARD.encode(source(excerpt).as_bytes()),
             "language": "Dockerfile",
         },
         "range": excerpt.lines.clone().map(range).collect::<Vec<_>>(),
@@ -88,6 +95,17 @@ fn finding(rule: CheckRule, message: &str, excerpt: &Excerpt) -> Value {
         finding["url"] = json!(url);
     }
     finding
+}
+
+/// The text of the file, or of the part of it that counts.
+fn source(excerpt: &Excerpt) -> Cow<'_, str> {
+    if excerpt.text.len() <= LARGEST_SOURCE {
+        return Cow::Borrowed(&excerpt.text);
+    }
+    let first = excerpt.lines.start().saturating_sub(LINES_AROUND);
+    let last = excerpt.lines.end().saturating_add(LINES_AROUND);
+    let lines = (1..=last).zip(excerpt.text.split_inclusive('\n'));
+    lines.map(|(number, line)| if number < first { "\n" } else { line }).collect()
 }
 
 impl View for Json {
@@ -107,5 +125,26 @@ impl View for Json {
 
     fn finish(&mut self, _: bool, _: Moment) {
         let _ = self.out.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_whole_or_have_the_same_numbers_of_lines() {
+        let excerpt = |count: usize, line: u32| Excerpt {
+            file: "Dockerfile".to_owned(),
+            text: (1..=count).map(|number| format!("LABEL a{number} b\n")).collect::<String>().into(),
+            lines: line..=line,
+        };
+        let small = excerpt(20, 3);
+        assert_eq!(source(&small), &*small.text);
+        let large = excerpt(8000, 5000);
+        let shown = source(&large);
+        assert_eq!(shown.lines().nth(4999), Some("LABEL a5000 b"));
+        assert_eq!((shown.lines().nth(4000), shown.lines().count()), (Some(""), 5010));
+        assert!(shown.len() < 6000);
     }
 }

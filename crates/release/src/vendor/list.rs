@@ -61,7 +61,7 @@ pub fn parse_list(file: &str, text: &str) -> Result<Vec<VendorImage>, Error> {
     let mut images = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let of_line = parse_line(line).map_err(|(message, hint)| {
-            let excerpt = Excerpt { file: file.to_owned(), text: text.to_owned(), lines: number..=number };
+            let excerpt = Excerpt { file: file.to_owned(), text: text.into(), lines: number..=number };
             let error = Error::new(Class::Usage, message).at(excerpt);
             match hint {
                 Some(hint) => error.hint(hint),

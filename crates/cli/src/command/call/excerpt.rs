@@ -8,10 +8,9 @@ use crate::failure::clean;
 const AROUND_ONE: u32 = 4;
 const AROUND_MANY: u32 = 2;
 
-/// The lines, marked, with those around them.
-pub(super) fn show(file: &str, text: &str, lines: &RangeInclusive<u32>) -> String {
+/// The lines, marked, with those around them. `all` are those of the file.
+pub(super) fn show(file: &str, all: &[&str], lines: &RangeInclusive<u32>) -> String {
     const RULE: &str = "--------------------\n";
-    let all: Vec<&str> = text.split('\n').collect();
     let count = u32::try_from(all.len()).unwrap_or(u32::MAX);
     let (first, last) = (*lines.start(), (*lines.end()).min(count));
     if first == 0 || first > count {
@@ -51,7 +50,7 @@ mod tests {
 
     #[test]
     fn lines_and_those_around() {
-        let text = "a\nb\nc\nd\ne\nf\n";
+        let text = &["a", "b", "c", "d", "e", "f", ""];
         assert_eq!(
             show("D", text, &(4..=4)),
             "D:4\n--------------------\n   2 |     b\n   3 |     c\n   4 | >>> d\n   5 |     e\n   6 |     f\n\
