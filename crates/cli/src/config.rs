@@ -53,7 +53,8 @@ pub(crate) fn registries(global: &Global) -> Result<RegistrySettings, Error> {
         credentials: credentials::sources(commands, docker.as_deref(), user_directory().as_deref()),
         credential_store: docker.map(|directory| directory.join("config.json")),
         environment: env::vars_os().collect(),
-        proxies: Proxies::from_variables(|name| env::var(name).ok()),
+        proxies: Proxies::from_variables(|name| env::var(name).ok())
+            .map_err(|error| Error::new(Class::Usage, error.to_string()))?,
     })
 }
 

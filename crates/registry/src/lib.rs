@@ -36,7 +36,7 @@ pub use events::{Event, Listener};
 pub use explain::{Explained, Explanation, Identity};
 pub use hosts::{
     Connection, HostPattern, HostRule, HostSettings, Hosts, KeyPair, Location, LocationError, MachineFiles,
-    Mirror, Origin, PlainHttp, Proxies, Rights, canonical_host,
+    Mirror, Origin, PlainHttp, Proxies, ProxyError, Rights, canonical_host,
 };
 pub use http::machine_tls;
 pub use manifests::{Precondition, Resolved};

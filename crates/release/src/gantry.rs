@@ -50,9 +50,9 @@ impl Gantry {
     pub fn open(settings: Settings) -> Result<Self, Error> {
         let store = Arc::new(Store::open(&settings.root)?);
         let environment = settings.registries.environment.clone();
+        let downloads = Arc::new(Downloads::new(settings.registries.proxies.clone()));
         let registries = Registries::new(settings.registries);
         let registry = registries.client.clone();
-        let downloads = Arc::new(Downloads::new(environment.clone()));
         let network = Network { fetch: Arc::clone(&downloads) as _, git_environment: environment.clone() };
         let engine = Engine::new(store, Arc::new(registry.clone()), Sandbox::default()).with_network(network);
         Ok(Self { engine, registry, registries, downloads, environment, terms: settings.terms })

@@ -16,6 +16,7 @@ mod copy;
 mod downloads;
 mod error;
 mod events;
+mod findings;
 mod gantry;
 mod image;
 mod layout_source;
@@ -39,6 +40,7 @@ pub use context::{ContextSource, NamedSource, is_address};
 pub use copy::{Attached, CopyReport, CopyRequest, CopyState, PlatformForm, Platforms, Trust, copy};
 pub use error::{Class, Error, Excerpt};
 pub use events::{Event, Events};
+pub use findings::{MAX_FINDINGS, more_findings};
 pub use gantry::{Gantry, Settings};
 pub use gantry_attest::options::{
     Mode as ProvenanceMode, OptionError as AttestationError, Options as AttestationOptions,
@@ -61,7 +63,7 @@ pub use image::{
     CreateRequest, CreateSource, Created, Images, InspectForm, LayoutPlace, Place, PlaceError, annotate,
     blob, config, create, digest, inspect, list_tags, manifest, tag,
 };
-pub use login::{LoggedIn, LoggedOut, known_user, login, logout, registry_of, still_logged_in};
+pub use login::{KnownLogin, LoggedIn, LoggedOut, known_user, login, logout, registry_of, still_logged_in};
 pub use publish::{Expectation, Expected, TagPolicy, Terms};
 pub use registries::{Registries, RegistrySettings};
 pub use report::{BuildReport, LayerReport, PlatformReport};

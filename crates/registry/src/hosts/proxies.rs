@@ -22,8 +22,21 @@ pub struct Proxies(Option<Arc<Table>>);
 
 struct Table {
     matcher: Matcher,
+    /// The proxies by the scheme of what is asked for, as they are given.
+    http: Option<Url>,
+    https: Option<Url>,
     /// Hosts with a port that are reached without; the library knows only whole hosts.
     direct: Vec<(String, u16)>,
+}
+
+/// A variable that is set and names no proxy that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the variable {variable} names no proxy: {reason}")]
+pub struct ProxyError {
+    /// The variable.
+    variable: String,
+    /// Why, without its value: a password may stand there.
+    reason: String,
 }
 
 /// One proxy.
@@ -43,28 +56,48 @@ enum Login {
 
 impl Proxies {
     /// Those of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in lower case first.
-    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
+    ///
+    /// # Errors
+    /// If one of the first three is not the address of an HTTP or SOCKS 5 proxy: whoever set it does not want to go without.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ProxyError> {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let get = |name: &str| {
-            let value = variable(&name.to_lowercase()).filter(|value| !value.is_empty());
-            value.or_else(|| variable(name)).unwrap_or_default()
+            let lower = name.to_lowercase();
+            set(&lower).map(|value| (lower, value)).or_else(|| Some((name.to_owned(), set(name)?)))
+        };
+        let proxy = |found: Option<(String, String)>| match found {
+            Some((variable, value)) => {
+                parse(&value).map(Some).map_err(|reason| ProxyError { variable, reason })
+            }
+            None => Ok(None),
         };
         // In a CGI program that variable is a header of the request (httpoxy).
         let http = match variable("REQUEST_METHOD") {
-            Some(_) => variable("http_proxy").unwrap_or_default(),
+            Some(_) => set("http_proxy").map(|value| ("http_proxy".to_owned(), value)),
             None => get("HTTP_PROXY"),
         };
-        let (https, all, no) = (get("HTTPS_PROXY"), get("ALL_PROXY"), get("NO_PROXY"));
-        if http.is_empty() && https.is_empty() && all.is_empty() {
-            return Self::default();
+        let (http, https, all) = (proxy(http)?, proxy(get("HTTPS_PROXY"))?, proxy(get("ALL_PROXY"))?);
+        let (http, https) = (http.or_else(|| all.clone()), https.or(all));
+        if http.is_none() && https.is_none() {
+            return Ok(Self::default());
         }
+        let no = get("NO_PROXY").map(|(_, value)| value).unwrap_or_default();
         let direct = no.split(',').filter_map(|entry| {
             let (host, port) = entry.trim().rsplit_once(':')?;
             let host = host.trim_start_matches("*.").trim_start_matches('.').to_ascii_lowercase();
             Some((host, port.parse().ok()?))
         });
         let direct = direct.collect();
-        let matcher = Matcher::builder().all(all).http(http).https(https).no(no).build();
-        Self(Some(Arc::new(Table { matcher, direct })))
+        let text = |proxy: &Option<Url>| proxy.as_ref().map(Url::to_string).unwrap_or_default();
+        let matcher = Matcher::builder().http(text(&http)).https(text(&https)).no(no).build();
+        Ok(Self(Some(Arc::new(Table { matcher, http, https, direct }))))
+    }
+
+    /// The address of the proxy for an address, with the login that is part of it, for another client than ours.
+    pub fn address(&self, url: &Url) -> Option<Url> {
+        self.between(url)?;
+        let table = self.0.as_ref()?;
+        if url.scheme() == "https" { table.https.clone() } else { table.http.clone() }
     }
 
     /// The proxy for an address.
@@ -80,6 +113,27 @@ impl Proxies {
             found.raw_auth().map(|(user, password)| Login::Pair(user.to_owned(), Secret::new(password)));
         Some(ProxyServer { address: found.uri().to_string(), login: header.or(pair) })
     }
+}
+
+/// Reads what a variable says. The error is a reason that repeats nothing of it.
+fn parse(value: &str) -> Result<Url, String> {
+    let text = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
+    let url: Url = text.parse().map_err(|error: url::ParseError| error.to_string())?;
+    match url.scheme() {
+        "http" | "https" | "socks5" | "socks5h" => {}
+        // Before `://` nothing is secret.
+        scheme => {
+            return Err(format!(
+                "there are no proxies of the scheme `{scheme}`: use http, https, socks5 or socks5h"
+            ));
+        }
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err("it has no host".to_owned());
+    }
+    // The library that connects is stricter about some characters.
+    let _: Uri = url.as_str().parse().map_err(|error: hyper::http::uri::InvalidUri| error.to_string())?;
+    Ok(url)
 }
 
 impl Table {
@@ -156,6 +210,47 @@ mod tests {
         Proxies::from_variables(|name| {
             variables.iter().find(|(one, _)| *one == name).map(|(_, value)| (*value).to_owned())
         })
+        .unwrap()
+    }
+
+    #[test]
+    fn what_names_no_proxy_is_refused_without_its_password() {
+        for (name, value, reason) in [
+            ("HTTP_PROXY", "http://[", "invalid IPv6 address"),
+            ("https_proxy", "http://me:hunter2@p.test:port", "invalid port number"),
+            ("ALL_PROXY", "socks4://me:hunter2@p.test", "no proxies of the scheme `socks4`"),
+            ("ALL_PROXY", "socks5://", "no host"),
+        ] {
+            let read = Proxies::from_variables(|asked| (asked == name).then(|| value.to_owned()));
+            let message = read.unwrap_err().to_string();
+            assert!(message.contains(name) && message.contains(reason), "{message}");
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+        let cgi = Proxies::from_variables(|name| match name {
+            "REQUEST_METHOD" => Some("GET".to_owned()),
+            "HTTP_PROXY" => Some("http://[".to_owned()),
+            _ => None,
+        });
+        assert!(cgi.is_ok());
+    }
+
+    #[test]
+    fn addresses_for_other_clients_have_the_login() {
+        let proxies = proxies(&[
+            ("all_proxy", "socks5h://me:hunter2@s.test"),
+            ("HTTP_PROXY", "plain.test:3128"),
+            ("NO_PROXY", "r.test:5000"),
+        ]);
+        for (url, address) in [
+            ("https://quay.io/x", Some("socks5h://me:hunter2@s.test")),
+            ("http://quay.io/x", Some("http://plain.test:3128/")),
+            ("https://r.test:5000/x", None),
+            ("https://r.test/x", Some("socks5h://me:hunter2@s.test")),
+            ("https://127.0.0.1/x", None),
+        ] {
+            let found = proxies.address(&url.parse().unwrap());
+            assert_eq!(found.as_ref().map(Url::as_str), address, "{url}");
+        }
     }
 
     #[test]
