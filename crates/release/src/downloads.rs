@@ -3,10 +3,8 @@
 //! A transfer that breaks off goes on where it was, if the server can do that and says that the file is still the same.
 
 mod answer;
-mod proxies;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
@@ -16,12 +14,12 @@ use std::time::Duration;
 
 use gantry_engine::{FetchError, FetchErrorKind, FetchPort, FetchRequest, Fetched, Version};
 use gantry_oci::BoxFuture;
-use gantry_registry::machine_tls;
+use gantry_registry::{Proxies, machine_tls};
 use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     IF_RANGE, RANGE,
 };
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{Client, Proxy, Response, StatusCode, Url, redirect};
 
 use answer::{file_name, resumable, starts_at, version};
 
@@ -30,8 +28,11 @@ const MAX_REDIRECTS: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A server that sends nothing for so long sends nothing any more.
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
-/// Tries in a row that bring nothing of the file.
+/// Tries in a row that bring little of the file, or nothing.
 const MAX_TRIES: u32 = 4;
+/// Tries that bring so many bytes are worth going on with. A server that ends each answer after a few would otherwise be asked
+/// as often as the file has bytes.
+const REAL_PROGRESS: u64 = 1 << 20;
 /// Before the second try; doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
 const USER_AGENT: &str = concat!("gantry/", env!("CARGO_PKG_VERSION"));
@@ -39,24 +40,17 @@ const USER_AGENT: &str = concat!("gantry/", env!("CARGO_PKG_VERSION"));
 const UPLOADS: &str = "http://buildkit-session/";
 
 /// A web client. Makes its connections when the first file is wanted.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Downloads {
     client: OnceLock<Client>,
     uploads: Mutex<BTreeMap<String, PathBuf>>,
-    environment: Vec<(OsString, OsString)>,
-}
-
-impl fmt::Debug for Downloads {
-    /// Without the environment: secrets stand there.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Downloads").field("uploads", &self.uploads).finish_non_exhaustive()
-    }
+    proxies: Proxies,
 }
 
 impl Downloads {
-    /// A client that uses the proxies that these variables name.
-    pub(crate) fn new(environment: Vec<(OsString, OsString)>) -> Self {
-        Self { environment, ..Self::default() }
+    /// A client that uses these proxies.
+    pub(crate) fn new(proxies: Proxies) -> Self {
+        Self { proxies, ..Self::default() }
     }
 
     /// Serves a file of this machine under the address that is returned.
@@ -76,11 +70,11 @@ impl Downloads {
         }
         let failed = |error: &dyn fmt::Display| unavailable(format!("cannot set up the web client: {error}"));
         let tls = machine_tls().map_err(|error| failed(&error))?;
-        let mut builder = Client::builder().no_proxy();
-        for proxy in proxies::from_variables(&self.environment).map_err(|error| failed(&error))? {
-            builder = builder.proxy(proxy);
-        }
-        let client = builder
+        let proxies = self.proxies.clone();
+        let client = Client::builder()
+            // The library's own reading of the environment differs from that for registries.
+            .no_proxy()
+            .proxy(Proxy::custom(move |url| proxies.address(url)))
             .tls_backend_preconfigured(tls)
             .user_agent(USER_AGENT)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -136,16 +130,14 @@ impl Transfer<'_> {
         let (version, name) = (version(response.headers()), file_name(response.headers()));
         let validator = resumable(response.headers());
         let mut arrived = 0;
-        let mut tries = 1;
+        let mut patience = Patience::default();
         loop {
-            let before = arrived;
             let Err(error) = self.receive(&mut response, sink, &mut arrived).await? else {
                 return Ok(Fetched::File { version, name });
             };
-            tries = if arrived > before { 1 } else { tries + 1 };
-            let Some(validator) = validator.as_ref().filter(|_| tries <= MAX_TRIES) else {
-                return Err(error);
-            };
+            let Some(validator) = &validator else { return Err(error) };
+            let Some(pause) = patience.pause(arrived) else { return Err(error) };
+            tokio::time::sleep(pause).await;
             response = self.ask(self.rest(validator, arrived)?).await?;
             if response.status() != StatusCode::PARTIAL_CONTENT || !starts_at(response.headers(), arrived) {
                 return Err(error);
@@ -212,6 +204,26 @@ impl Transfer<'_> {
             pause *= 2;
             attempt += 1;
         }
+    }
+}
+
+/// How often a transfer that breaks off may go on.
+#[derive(Debug, Default)]
+struct Patience {
+    /// Tries that ended early since there was progress.
+    tries: u32,
+    /// What had arrived then.
+    mark: u64,
+}
+
+impl Patience {
+    /// How long to wait now that it broke off with so many bytes; none if it has done so too often.
+    fn pause(&mut self, arrived: u64) -> Option<Duration> {
+        if arrived - self.mark >= REAL_PROGRESS {
+            *self = Self { tries: 0, mark: arrived };
+        }
+        self.tries += 1;
+        (self.tries < MAX_TRIES).then(|| FIRST_PAUSE * 2_u32.pow(self.tries - 1))
     }
 }
 
