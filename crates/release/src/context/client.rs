@@ -1,8 +1,10 @@
 //! What the user's machine gives to a build: directories, layouts, standard input, secrets, agents.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -179,11 +181,19 @@ fn wanted_agents(gantry: &Gantry, request: &BuildRequest, main: &Main) -> BTreeM
     if wanted.is_empty()
         && let Main::Remote(context) = main
         && let Some(id) = context.agent()
-        && let Some((_, socket)) = gantry.environment.iter().find(|(name, _)| name == AGENT)
+        && let Some(socket) = own_agent(&gantry.environment)
     {
-        wanted.insert(id.to_owned(), vec![PathBuf::from(socket)]);
+        wanted.insert(id.to_owned(), vec![socket]);
     }
     wanted
+}
+
+/// The socket of the user's own agent. The variable may be empty, or left over from an agent that has gone: then there is none,
+/// and nobody who named one with a flag.
+fn own_agent(environment: &[(OsString, OsString)]) -> Option<PathBuf> {
+    let (_, socket) = environment.iter().find(|(name, _)| name == AGENT)?;
+    let found = std::fs::metadata(socket).ok()?;
+    found.file_type().is_socket().then(|| PathBuf::from(socket))
 }
 
 /// A directory's own name.
@@ -225,6 +235,20 @@ fn git_options(request: &BuildRequest) -> GitOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_agent_is_a_socket() {
+        let directory = tempfile::tempdir().unwrap();
+        let (socket, file) = (directory.path().join("s"), directory.path().join("f"));
+        let _listening = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::fs::write(&file, "").unwrap();
+        let agent = |value: &Path| own_agent(&[(AGENT.into(), value.into())]);
+        assert_eq!(agent(&socket), Some(socket.clone()));
+        for wrong in [Path::new(""), &file, &directory.path().join("gone")] {
+            assert_eq!(agent(wrong), None, "{}", wrong.display());
+        }
+        assert_eq!(own_agent(&[]), None);
+    }
 
     #[test]
     fn names_of_directories() {
