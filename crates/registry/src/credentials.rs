@@ -23,6 +23,10 @@ use crate::Secret;
 /// The key under which Docker Hub's credentials are filed, in files and with helpers.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 
+/// The user that stands beside an identity token with helpers, which have no other place to say what it is, and where no other
+/// user is known. Docker's word.
+const TOKEN_USER: &str = "<token>";
+
 /// Who we are for one repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
@@ -44,6 +48,18 @@ pub enum Credential {
     },
     /// A token to be sent to the registry as it is.
     RegistryToken(Secret),
+}
+
+impl Credential {
+    /// The user, if one is known by a name.
+    pub fn user(&self) -> Option<&str> {
+        match self {
+            Self::Password { user, .. } | Self::IdentityToken { user, .. } => {
+                Some(user.as_str()).filter(|user| *user != TOKEN_USER)
+            }
+            Self::Anonymous | Self::RegistryToken(_) => None,
+        }
+    }
 }
 
 /// Why credentials could not be had, kept or removed. That there are none is no error.

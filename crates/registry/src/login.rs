@@ -22,11 +22,23 @@ impl Registry {
         host: &str,
         credential: Credential,
     ) -> Result<Option<Secret>, RegistryError> {
-        let fixed = Arc::new(Fixed { credential, identity_token: Mutex::default() });
-        let client = self.showing(Arc::clone(&fixed) as _);
-        client.greet(host).await.during(|| format!("logging in to {host}"))?;
-        let mut token = fixed.identity_token.lock().expect("nothing panics while it holds the token");
-        Ok(token.take())
+        let fixed = Arc::new(Fixed { credential, identity_token: Some(Mutex::default()) });
+        self.show(host, &fixed).await?;
+        let Some(token) = &fixed.identity_token else { return Ok(None) };
+        Ok(token.lock().expect("nothing panics while it holds the token").take())
+    }
+
+    /// Shows the registry a credential that is kept already, and asks for nothing: a token that nobody keeps would stay valid.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] if the registry does not take it.
+    pub async fn check_known_login(&self, host: &str, credential: Credential) -> Result<(), RegistryError> {
+        self.show(host, &Arc::new(Fixed { credential, identity_token: None })).await
+    }
+
+    async fn show(&self, host: &str, fixed: &Arc<Fixed>) -> Result<(), RegistryError> {
+        let client = self.showing(Arc::clone(fixed) as _);
+        client.greet(host).await.during(|| format!("logging in to {host}"))
     }
 
     async fn greet(&self, host: &str) -> Result<(), Fault> {
@@ -42,7 +54,8 @@ impl Registry {
 /// One credential for everything.
 struct Fixed {
     credential: Credential,
-    identity_token: Mutex<Option<Secret>>,
+    /// Where an identity token goes, if one is wanted.
+    identity_token: Option<Mutex<Option<Secret>>>,
 }
 
 impl Credentials for Fixed {
@@ -51,6 +64,6 @@ impl Credentials for Fixed {
     }
 
     fn identity_token(&self) -> Option<&Mutex<Option<Secret>>> {
-        Some(&self.identity_token)
+        self.identity_token.as_ref()
     }
 }

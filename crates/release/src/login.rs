@@ -68,29 +68,33 @@ pub async fn login(
 
 /// The user that is known for a registry as a whole, if there is one.
 pub async fn known_user(registries: &Registries, host: &str) -> Result<Option<String>, Error> {
-    let known = known(registries, host).await?;
-    // Helpers keep identity tokens without one.
-    Ok(known.map(|(user, _)| user).filter(|user| user != "<token>"))
+    Ok(known(registries, host).await?.and_then(|known| known.user().map(str::to_owned)))
 }
 
-/// The user that is known for a registry, if the registry still takes what is known of it.
-pub async fn still_logged_in(registries: &Registries, host: &str) -> Result<Option<String>, Error> {
-    let Some((user, credential)) = known(registries, host).await? else { return Ok(None) };
-    match registries.client.check_login(host, credential).await {
-        Ok(_) => Ok(Some(user)),
+/// What is known for a registry, and that it still takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownLogin {
+    /// The user, if that is known: helpers keep identity tokens without one.
+    pub user: Option<String>,
+}
+
+/// What is known for a registry, if the registry still takes it.
+pub async fn still_logged_in(registries: &Registries, host: &str) -> Result<Option<KnownLogin>, Error> {
+    let Some(credential) = known(registries, host).await? else { return Ok(None) };
+    let user = credential.user().map(str::to_owned);
+    match registries.client.check_known_login(host, credential).await {
+        Ok(()) => Ok(Some(KnownLogin { user })),
         Err(error) if matches!(error.fault, Fault::Refused { .. }) => Ok(None),
         Err(error) => Err(ImageError::from(error).into()),
     }
 }
 
-async fn known(registries: &Registries, host: &str) -> Result<Option<(String, Credential)>, Error> {
+async fn known(registries: &Registries, host: &str) -> Result<Option<Credential>, Error> {
     let found = registries.credentials.locate(host, "").await.map_err(keeping)?;
-    Ok(found.and_then(|found| match &found.credential {
-        Credential::Password { user, .. } | Credential::IdentityToken { user, .. } => {
-            Some((user.clone(), found.credential))
-        }
-        Credential::Anonymous | Credential::RegistryToken(_) => None,
-    }))
+    let is_login = |credential: &Credential| {
+        matches!(credential, Credential::Password { .. } | Credential::IdentityToken { .. })
+    };
+    Ok(found.map(|found| found.credential).filter(is_login))
 }
 
 /// Forgets a registry's credentials where a login keeps them.

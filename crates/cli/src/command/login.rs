@@ -21,10 +21,9 @@ pub(crate) async fn run(global: &Global, args: &Login) -> Result<ExitCode, Error
     let registries = Registries::new(config::registries(global)?);
     registries.take_warnings().iter().for_each(|warning| warn(warning));
     let says_nothing = args.username.is_none() && args.password.is_none() && !args.password_stdin;
-    if says_nothing && let Some(user) = still_logged_in(&registries, &host).await? {
-        say(&format!(
-            "Authenticated with the credentials of `{user}` that are known already\nLogin Succeeded"
-        ))?;
+    if says_nothing && let Some(known) = still_logged_in(&registries, &host).await? {
+        let whose = known.user.map(|user| format!(" of `{user}`")).unwrap_or_default();
+        say(&format!("Authenticated with the credentials{whose} that are known already\nLogin Succeeded"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let (user, password) = credentials(args, &registries, &host).await?;

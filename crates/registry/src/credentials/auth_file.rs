@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::Deserialize;
 
-use super::{Credential, is_for};
+use super::{Credential, TOKEN_USER, is_for};
 use crate::Secret;
 
 /// Names of Docker Hub that stand in such files.
@@ -74,9 +74,10 @@ impl Entry {
             false => decode(&self.auth)?,
         };
         Ok(match (self.identitytoken.is_empty(), user.is_empty()) {
-            (false, true) => {
-                Credential::IdentityToken { user: "<token>".into(), token: Secret::new(&self.identitytoken) }
-            }
+            (false, true) => Credential::IdentityToken {
+                user: TOKEN_USER.to_owned(),
+                token: Secret::new(&self.identitytoken),
+            },
             (false, false) => Credential::IdentityToken { user, token: Secret::new(&self.identitytoken) },
             (true, true) => Credential::Anonymous,
             (true, false) => Credential::Password { user, password: Secret::new(password) },

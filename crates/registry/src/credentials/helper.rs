@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use super::{Credential, CredentialError};
+use super::{Credential, CredentialError, TOKEN_USER};
 use crate::Secret;
 
 /// Helpers of cloud registries make network requests of their own; some ask a person to touch a key.
@@ -21,8 +21,6 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 const LARGEST_ANSWER: u64 = 64 * 1024;
 /// What every helper says, in docker's own words, if it has nothing for the server.
 const NOT_FOUND: &str = "credentials not found";
-/// The user name that marks the secret as an identity token.
-const TOKEN_USER: &str = "<token>";
 /// How much of a program's complaint is passed on, in characters.
 const LONGEST_COMPLAINT: usize = 200;
 

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::auth_file::normal_key;
 use super::helper::{Helper, Surroundings, TIMEOUT};
-use super::{CredentialError, filed_as};
+use super::{CredentialError, TOKEN_USER, filed_as};
 use crate::Secret;
 
 /// Passwords are for their owner.
@@ -45,9 +45,6 @@ pub enum SecretKind {
     /// An OAuth 2.0 refresh token.
     IdentityToken,
 }
-
-/// The user that stands beside an identity token with helpers, which have no other place to say what it is.
-const TOKEN_USER: &str = "<token>";
 
 impl CredentialStore {
     /// Keeps in this `config.json`, which need not exist. Helpers run with this environment and no other.
