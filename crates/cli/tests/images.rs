@@ -325,6 +325,18 @@ fn annotations_and_tags() {
     assert!(world.a.log()[before..].iter().all(|one| !one.path.contains("/blobs/")), "no blob is touched");
     let error = world.run(&["image", "tag", "A/app:2", "B/app:1"]).code(2).stderr;
     assert!(error.contains("gantry image copy"), "{error}");
+
+    // The policy is that of all commands that move tags: of a flag, or else of the configuration.
+    let immutable = ["image", "tag", "--tag-policy=immutable", "A/app:1", "3"];
+    let refused = world.run(&immutable).code(6).stderr;
+    assert!(refused.contains("app:3"), "{refused}");
+    fs::write(world.gantry.directory().join("gantry.toml"), "[publish]\ntag-policy = \"immutable\"\n")
+        .unwrap();
+    let _ = world.run(&["image", "tag", "A/app:1", "3"]).code(6);
+    assert_eq!(world.a.manifest("app", "3").unwrap().0, digest, "the tag has not moved");
+    world.out(&["image", "tag", "A/app:1", "4"]);
+    world.out(&["image", "tag", "--tag-policy=overwrite", "A/app:1", "3"]);
+    assert_ne!(world.a.manifest("app", "3").unwrap().0, digest);
 }
 
 #[test]

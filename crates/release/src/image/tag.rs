@@ -11,8 +11,13 @@ use crate::error::Error;
 use crate::events::Event;
 use crate::publish::TagPolicy;
 
-/// Points tags of the source's own repository at what `source` is. Returns its digest.
-pub async fn tag(images: &Images, source: &Reference, tags: &[String]) -> Result<Digest, Error> {
+/// Points tags of the source's own repository at what `source` is, where the policy lets them move. Returns its digest.
+pub async fn tag(
+    images: &Images,
+    source: &Reference,
+    tags: &[String],
+    policy: TagPolicy,
+) -> Result<Digest, Error> {
     let tagged = async {
         let board = Arc::<Board>::default();
         let location = Place::Registry(source.clone());
@@ -23,7 +28,7 @@ pub async fn tag(images: &Images, source: &Reference, tags: &[String]) -> Result
         let proof = target.prove(&document.descriptor, &document.bytes).await?;
         for tag in tags {
             let target = target.at(location.tagged(tag));
-            target.tag(&proof, TagPolicy::Overwrite).await?;
+            target.tag(&proof, policy).await?;
             if let Place::Registry(reference) = target.location() {
                 images.events.event(Event::Tagged { reference, digest: found.digest });
             }

@@ -204,6 +204,7 @@ impl<'a> One<'a> {
             platforms: own.or_else(|| request.platforms.clone()),
             attached: request.attached,
             trust: Trust::default(),
+            // A copy follows its source, and the lock says how far: a policy for images of one's own would stop it there.
             policy: TagPolicy::Overwrite,
             all_tags: false,
         };

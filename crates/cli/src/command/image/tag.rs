@@ -7,12 +7,15 @@ use gantry_oci::Reference;
 use gantry_release::{Error, tag};
 
 use super::perform;
-use crate::args::{Global, ProgressMode};
+use crate::args::{Global, ProgressMode, TagPolicyArgs};
 use crate::failure::usage;
+use crate::terms::tag_policy;
 
 /// Arguments of `gantry image tag`.
 #[derive(Debug, Args)]
 pub(crate) struct Tag {
+    #[command(flatten)]
+    policy: TagPolicyArgs,
     /// How to show progress
     #[arg(long, value_enum, default_value_t = ProgressMode::Auto, env = "BUILDKIT_PROGRESS")]
     progress: ProgressMode,
@@ -28,10 +31,11 @@ pub(crate) struct Tag {
 pub(super) async fn run(global: &Global, args: &Tag) -> Result<ExitCode, Error> {
     let source: Reference = args.source.parse().map_err(|error| usage(format!("{error}")))?;
     let tags = args.tags.iter().map(|tag| tag_of(&source, tag)).collect::<Result<Vec<_>, _>>()?;
+    let policy = tag_policy(global, &args.policy)?;
     perform(
         global,
         args.progress,
-        async |images| tag(images, &source, &tags).await,
+        async |images| tag(images, &source, &tags, policy).await,
         |_| Ok(ExitCode::SUCCESS),
     )
     .await
