@@ -234,16 +234,19 @@ fn root_the_cache_of_single_stages_is_left_out() {
     fs::metadata(world.store()).unwrap();
 }
 
+/// One round of a wait for another step, which fails a minute after the step began: a wait without an end would be a test that
+/// hangs instead of failing.
+const PATIENCE: &str = ": ${begin:=$(date +%s)}; [ $(($(date +%s) - begin)) -lt 60 ] || exit 1";
+
 #[test]
 fn root_caches_are_shared_as_asked_by_steps_that_run_at_once() {
     // Each of the first two ends when the other one has begun, and each of the last two fails if the other one is there.
-    let world = World::new(
-        "FROM BASE AS a\n\
+    let dockerfile = "FROM BASE AS a\n\
          RUN --mount=type=cache,id=meet,target=/s --mount=type=cache,id=own,sharing=private,target=/p \
-         touch /p/a /s/a; until [ -e /s/b ]; do :; done; ls /p > /seen\n\
+         touch /p/a /s/a; until [ -e /s/b ]; do PATIENCE; done; ls /p > /seen\n\
          FROM BASE AS b\n\
          RUN --mount=type=cache,id=meet,target=/s --mount=type=cache,id=own,sharing=private,target=/p \
-         touch /p/b /s/b; until [ -e /s/a ]; do :; done; ls /p > /seen\n\
+         touch /p/b /s/b; until [ -e /s/a ]; do PATIENCE; done; ls /p > /seen\n\
          FROM BASE AS c\n\
          RUN --mount=type=cache,id=alone,sharing=locked,target=/l \
          i=0; while [ $i -lt 300 ]; do mkdir /l/in || exit 1; rmdir /l/in; i=$((i+1)); done; touch /seen\n\
@@ -251,8 +254,8 @@ fn root_caches_are_shared_as_asked_by_steps_that_run_at_once() {
          RUN --mount=type=cache,id=alone,sharing=locked,target=/l \
          i=0; while [ $i -lt 300 ]; do mkdir /l/in || exit 1; rmdir /l/in; i=$((i+1)); done; : > /seen\n\
          FROM BASE\n\
-         COPY --from=a /seen /a\nCOPY --from=b /seen /b\nCOPY --from=c /seen /c\nCOPY --from=d /seen /d\n",
-    );
+         COPY --from=a /seen /a\nCOPY --from=b /seen /b\nCOPY --from=c /seen /c\nCOPY --from=d /seen /d\n";
+    let world = World::new(&dockerfile.replace("PATIENCE", PATIENCE));
     let image = image(&world, &[]);
     assert_eq!((text(&image, "a").as_str(), text(&image, "b").as_str()), ("a\n", "b\n"));
     world.assert_nothing_left();
