@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gantry_testkit::{GitServer, SshServer};
+use gantry_testkit::{GitServer, SshServer, in_own_network};
 
 #[path = "support/building.rs"]
 mod building;
@@ -87,13 +87,16 @@ fn root_ssh_hosts_have_the_keys_that_they_are_known_by() {
 
 #[test]
 fn root_ssh_addresses_in_the_form_of_scp() {
-    let (git, ssh) = (repositories(), SshServer::start_at_standard_port());
-    let address = format!("{}:{}", ssh.login(), git.repository("repo").display());
-    let world = World::bare(&format!("FROM scratch\nADD {address}#main:sub /\nADD {address}?subdir=lib /\n"));
-    let image = built(&world, &[&key_of(&ssh), "."]);
-    assert_eq!((text(&image, "b").as_str(), text(&image, "inside").as_str()), ("2", "library"));
-    let image = built(&world, &[&key_of(&ssh), &format!("{address}#main")]);
-    assert_eq!(text(&image, "a"), "1");
+    in_own_network(|| {
+        let (git, ssh) = (repositories(), SshServer::start_at_standard_port());
+        let address = format!("{}:{}", ssh.login(), git.repository("repo").display());
+        let world =
+            World::bare(&format!("FROM scratch\nADD {address}#main:sub /\nADD {address}?subdir=lib /\n"));
+        let image = built(&world, &[&key_of(&ssh), "."]);
+        assert_eq!((text(&image, "b").as_str(), text(&image, "inside").as_str()), ("2", "library"));
+        let image = built(&world, &[&key_of(&ssh), &format!("{address}#main")]);
+        assert_eq!(text(&image, "a"), "1");
+    });
 }
 
 #[test]

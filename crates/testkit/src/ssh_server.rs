@@ -17,6 +17,8 @@ const SSHD: &str = "/usr/sbin/sshd";
 /// Where it locks itself in, as root. Not there on a machine on which the service never ran.
 const EMPTY: &str = "/run/sshd";
 const STANDARD_PORT: u16 = 22;
+/// Ports that are tried: between finding one that is free and listening there, another program may take it.
+const MAX_PORTS: usize = 5;
 /// What may be asked for: git's own shell refuses everything else. The path is the test's, because that of a login may
 /// lack the `git` that the test uses.
 const CONFIG: &str = "ListenAddress ADDRESS
@@ -50,20 +52,29 @@ pub struct SshAgent {
 impl SshServer {
     /// Starts a server on a port of its own.
     pub fn start() -> Self {
-        let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port is free");
-        let port = probe.local_addr().expect("it is bound").port();
-        drop(probe);
-        Self::start_at(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
+        let mut said = String::new();
+        for _ in 0..MAX_PORTS {
+            let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port is free");
+            let port = probe.local_addr().expect("it is bound").port();
+            drop(probe);
+            match Self::start_at(port) {
+                Ok(server) => return server,
+                Err(log) if log.contains("in use") => said = log,
+                Err(log) => failed(&log),
+            }
+        }
+        failed(&said)
     }
 
-    /// Starts a server on the standard port of a loopback address of its own, for addresses that cannot name a port.
-    /// Needs root, and happens once in a process.
+    /// Starts a server on the standard port, for addresses that cannot name a port. Needs a network in which no other server
+    /// is there: see [`in_own_network`](crate::in_own_network).
     pub fn start_at_standard_port() -> Self {
-        let [_, a, b, c] = std::process::id().to_be_bytes();
-        Self::start_at(SocketAddrV4::new(Ipv4Addr::new(127, a.max(1), b, c.max(1)), STANDARD_PORT))
+        Self::start_at(STANDARD_PORT).unwrap_or_else(|log| failed(&log))
     }
 
-    fn start_at(address: SocketAddrV4) -> Self {
+    /// Starts a server. The error is what it says.
+    fn start_at(port: u16) -> Result<Self, String> {
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let place = directory.path();
         make_key(&place.join("host"));
@@ -78,8 +89,8 @@ impl SshServer {
         fs::write(&file, config).expect("the config is written");
         let command = [SSHD, "-D", "-e", "-f", &file.to_string_lossy()];
         let ready = |line: &str| line.contains("Server listening on").then_some(());
-        let (process, ()) = ServerProcess::start(&command, ready).expect("sshd runs: install openssh-server");
-        Self { address, user: user(), directory, _process: process }
+        let (process, ()) = ServerProcess::start(&command, ready)?;
+        Ok(Self { address, user: user(), directory, _process: process })
     }
 
     /// `user@host`, for an address without a port.
@@ -134,7 +145,7 @@ impl SshServer {
         let command = ["sh", "-c", "exec ssh-agent -D -a \"$0\" >&2", &path];
         let ready = |line: &str| line.starts_with("SSH_AUTH_SOCK=").then_some(());
         let (process, ()) =
-            ServerProcess::start(&command, ready).expect("ssh-agent runs: install openssh-client");
+            ServerProcess::start(&command, ready).expect("ssh-agent, of openssh-client, runs");
         let added = Command::new("ssh-add").arg("-q").arg(self.key()).env("SSH_AUTH_SOCK", &socket).status();
         assert!(added.is_ok_and(|status| status.success()), "ssh-add adds a key");
         SshAgent { socket, _process: process }
@@ -146,6 +157,10 @@ impl SshAgent {
     pub fn socket(&self) -> &Path {
         &self.socket
     }
+}
+
+fn failed(log: &str) -> ! {
+    panic!("sshd does not run (it comes with openssh-server): {log}")
 }
 
 fn make_key(path: &Path) {
