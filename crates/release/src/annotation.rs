@@ -9,6 +9,10 @@ use gantry_oci::Platform;
 
 use crate::error::{Class, Error};
 
+/// Where an image, a layout or an index tells when it was made (OCI image specification, annotations). As in a config it is no
+/// time of day, so that equal builds give equal bytes.
+pub(crate) const CREATED: &str = "org.opencontainers.image.created";
+
 /// Where an annotation goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnnotationLevel {

@@ -8,14 +8,12 @@ use gantry_store::Store;
 
 use super::Delivery;
 use super::archive::blocking;
+use crate::annotation::CREATED;
 use crate::build::Image;
 use crate::error::Error;
 use crate::image::layout::{FULL_NAME, NAME};
 use crate::image::layout_writer::LayoutWriter;
 use crate::publish::Contents;
-
-/// Where the time of an image is told. As in its config it is no time of day, so that equal builds give equal bytes.
-const CREATED: &str = "org.opencontainers.image.created";
 
 /// What a layout holds.
 #[derive(Clone, Copy)]

@@ -11,11 +11,11 @@ use gantry_registry::Registry;
 use gantry_store::Store;
 use jiff::Timestamp;
 
+use crate::annotation::CREATED;
 use crate::error::{Class, Error, publishing};
 use crate::image::layout::blobs::Blobs;
 
 const REVISION: &str = "org.opencontainers.image.revision";
-const CREATED: &str = "org.opencontainers.image.created";
 /// A config is some kilobytes; it is held in memory.
 const LARGEST_CONFIG: u64 = 8 * 1024 * 1024;
 /// Indexes of one image that are read. Nobody nests more than one in another.

@@ -220,9 +220,7 @@ fn set(field: &mut String, value: &str, key: &str) -> Result<(), Fault> {
 }
 
 fn switch(key: &str, value: &str) -> Result<bool, Fault> {
-    match value {
-        "" | "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(refused(format!("`{value}` is no value for `{key}` of the git address"))),
-    }
+    // A key alone switches on.
+    let on = if value.is_empty() { Some(true) } else { crate::boolean(value) };
+    on.ok_or_else(|| refused(format!("`{value}` is no value for `{key}` of the git address")))
 }
