@@ -136,7 +136,12 @@ impl Shared {
         }
         // The one escape that tests use.
         let decoded = path.replace("%2e", ".");
-        let page = self.pages.lock().unwrap_or_else(PoisonError::into_inner).get(&decoded).cloned();
+        let page = {
+            let pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+            // A page without a query is there for every query, as a file is.
+            let file = decoded.split('?').next().unwrap_or_default();
+            pages.get(&decoded).or_else(|| pages.get(file)).cloned()
+        };
         let page = page.unwrap_or(Page { status: Some(404), ..Page::default() });
         let has = |header: &str, of: &str| {
             headers.get(header).zip(page.named(of)).is_some_and(|(known, current)| known == current)
