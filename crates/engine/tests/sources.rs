@@ -190,6 +190,11 @@ fn root_passwords_of_repositories_reach_neither_files_nor_arguments() {
         );
         let (files, found, config) = world.look(&definition, |tree| {
             assert_eq!(fs::read_to_string(tree.join("c/inside")).unwrap(), "1");
+            assert!(tree.join(".git/modules/c").is_dir());
+            assert!(
+                !tree.join(".git/modules/c/hooks").exists(),
+                "the machine's templates are not for layers"
+            );
             let mut found = Vec::new();
             let files = holding(tree, "t0k", &mut found);
             (files, found, fs::read_to_string(tree.join(".git/config")).unwrap())

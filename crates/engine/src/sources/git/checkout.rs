@@ -32,8 +32,7 @@ impl WorkTree<'_> {
     pub(super) async fn init(&self, resolved: &Resolved) -> Result<(), Fault> {
         let failed = |failure: GitFailure| failure.during("make a copy of", self.shown);
         let format = if resolved.object.len() == 64 { "sha256" } else { "sha1" };
-        // Without the machine's templates, which may hold hooks.
-        let init = ["init", "--quiet", "--template=", &format!("--object-format={format}")];
+        let init = ["init", "--quiet", &format!("--object-format={format}")];
         self.run(&init).await.map_err(failed)?;
         for name in ALWAYS_THERE {
             let path = self.directory.join(name);

@@ -119,6 +119,8 @@ impl<'a> Git<'a> {
             ("GIT_CONFIG_GLOBAL", "/dev/null"),
             ("GIT_CONFIG_NOSYSTEM", "1"),
             ("GIT_NO_REPLACE_OBJECTS", "1"),
+            // Submodules are initialised, too; the machine's templates may hold hooks, and would be in the layer.
+            ("GIT_TEMPLATE_DIR", ""),
             ("GIT_TERMINAL_PROMPT", "0"),
             // What it says is read.
             ("LC_ALL", "C"),
@@ -355,10 +357,10 @@ mod tests {
     #[test]
     fn ssh_knows_only_what_it_is_told() {
         let mut ssh = Ssh { new_hosts: "/t/it's 5% \"new\" \\ %h".into(), ..Ssh::default() };
-        let found = understood(&ssh, Some(Path::new("/home/my %h")));
+        let found = understood(&ssh, Some(Path::new("/users/my %h")));
         for line in [
             "userknownhostsfile /t/it's 5% \"new\" \\ %h",
-            "globalknownhostsfile /home/my %h/.ssh/known_hosts /etc/ssh/ssh_known_hosts",
+            "globalknownhostsfile /users/my %h/.ssh/known_hosts /etc/ssh/ssh_known_hosts",
             "stricthostkeychecking accept-new",
             "identityagent none",
             "batchmode yes",
@@ -368,8 +370,8 @@ mod tests {
         ] {
             assert!(found.iter().any(|found| found == line), "{line} in {found:#?}");
         }
-        let command = ssh.command(Some(Path::new("/home/my %h"))).into_string().unwrap();
-        let two = "-o GlobalKnownHostsFile='\"/home/my %h/.ssh/known_hosts\" \"/etc/ssh/ssh_known_hosts\"'";
+        let command = ssh.command(Some(Path::new("/users/my %h"))).into_string().unwrap();
+        let two = "-o GlobalKnownHostsFile='\"/users/my %h/.ssh/known_hosts\" \"/etc/ssh/ssh_known_hosts\"'";
         assert!(command.contains(two), "they are two files: {command}");
         (ssh.known_hosts, ssh.agent) = (Some("/t/my hosts".into()), Some("/t/agent".into()));
         let found = understood(&ssh, None);
