@@ -46,7 +46,8 @@ fuzz_target!(|text: &[u8]| {
     let mut options = Options::new(platform("linux/arm64"), platform("linux/amd64"));
     options.exclude = vec!["*.md".to_owned(), "!a.md".to_owned()];
     options.build_args.insert("GIVEN".to_owned(), "given".to_owned());
-    options.contexts.insert("ctx".to_owned(), NamedContext::Image("a:1".parse().expect("it is a name")));
+    let image = NamedContext::Image { reference: "a:1".parse().expect("it is a name"), written: "a:1".to_owned() };
+    options.contexts.insert("ctx".to_owned(), image);
     let converted = answered(|images| convert(text, &options, images));
     let outlined = answered(|images| outline(text, &options, images));
     let (Some(converted), Some(outlined)) = (converted, outlined) else { return };
