@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use gantry_engine::{Compression, Engine, EngineError, Fault, Job, LayerChain, Solver};
-use gantry_llb::pb::file_action::Action;
 use gantry_llb::{Builder, Definition, Edge, Outcome, Progress, ProgressEvent, pb};
 use gantry_oci::{
     BlobSink, BoxFuture, Descriptor, Digest, ImageError, ImageErrorKind, ImagePort, Platform, Reference,
@@ -20,6 +19,11 @@ use gantry_sandbox::Sandbox;
 use gantry_store::Store;
 use gantry_testkit::{BuiltImage, Entry, ImageBuilder};
 use tokio_util::sync::CancellationToken;
+
+#[path = "support/copies.rs"]
+mod copies;
+
+use copies::{add_copy, copy, edge, named};
 
 const BASE: &str = "docker-image://docker.io/library/base:latest";
 
@@ -148,15 +152,6 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Runtime::new().unwrap()
 }
 
-fn edge(vertex: Digest) -> Edge {
-    Edge { vertex, index: 0 }
-}
-
-fn named(name: &str) -> pb::OpMetadata {
-    let description = BTreeMap::from([("llb.customname".to_owned(), name.to_owned())]);
-    pb::OpMetadata { description, ..pb::OpMetadata::default() }
-}
-
 fn source(builder: &mut Builder, identifier: &str, exclude: &[&str]) -> Digest {
     let exclude = serde_json::to_string(exclude).unwrap();
     let source = pb::SourceOp {
@@ -168,40 +163,6 @@ fn source(builder: &mut Builder, identifier: &str, exclude: &[&str]) -> Digest {
     let platform = identifier.starts_with("docker-image").then_some(platform);
     let op = pb::Op { op: Some(pb::op::Op::Source(source)), platform, ..pb::Op::default() };
     builder.add(op, vec![], named(identifier.split("://").last().unwrap()))
-}
-
-fn copy(src: &str, dest: &str) -> pb::FileActionCopy {
-    pb::FileActionCopy {
-        src: src.into(),
-        dest: dest.into(),
-        mode: -1,
-        timestamp: -1,
-        follow_symlink: true,
-        dir_copy_contents: true,
-        create_dest_path: true,
-        allow_wildcard: true,
-        allow_empty_wildcard: true,
-        ..pb::FileActionCopy::default()
-    }
-}
-
-/// Adds a copy from `from` onto `base` (`None`: scratch).
-fn add_copy(
-    builder: &mut Builder,
-    name: &str,
-    base: Option<Digest>,
-    from: Digest,
-    copy: pb::FileActionCopy,
-) -> Digest {
-    let inputs: Vec<Edge> = base.into_iter().chain([from]).map(edge).collect();
-    let action = pb::FileAction {
-        input: if base.is_some() { 0 } else { -1 },
-        secondary_input: i64::try_from(inputs.len()).unwrap() - 1,
-        output: 0,
-        action: Some(Action::Copy(copy)),
-    };
-    let file = pb::op::Op::File(pb::FileOp { actions: vec![action] });
-    builder.add(pb::Op { op: Some(file), ..pb::Op::default() }, inputs, named(name))
 }
 
 /// Two copies into a stage; a file of the first is copied on into the result.

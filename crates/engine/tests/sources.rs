@@ -17,36 +17,16 @@ use gantry_engine::{
     Version,
 };
 use gantry_llb::{Builder, Definition, Edge, Progress, ProgressEvent, pb};
-use gantry_oci::{
-    BlobSink, BoxFuture, Descriptor, Digest, ImageError, ImageErrorKind, ImagePort, Platform, Reference,
-    ResolvedImage,
-};
+use gantry_oci::{BoxFuture, Digest};
 use gantry_sandbox::Sandbox;
 use gantry_store::Store;
 use gantry_testkit::{GitHttpServer, GitServer};
 use tokio_util::sync::CancellationToken;
 
-/// There are no images here.
-struct NoImages;
+#[path = "support/no_images.rs"]
+mod no_images;
 
-impl ImagePort for NoImages {
-    fn resolve<'a>(
-        &'a self,
-        _: &'a Reference,
-        _: &'a Platform,
-    ) -> BoxFuture<'a, Result<ResolvedImage, ImageError>> {
-        Box::pin(async { Err(ImageError::new(ImageErrorKind::NotFound, "no such image")) })
-    }
-
-    fn fetch<'a>(
-        &'a self,
-        _: &'a Reference,
-        _: &'a Descriptor,
-        _: &'a mut dyn BlobSink,
-    ) -> BoxFuture<'a, Result<(), ImageError>> {
-        Box::pin(async { Err(ImageError::new(ImageErrorKind::NotFound, "no such blob")) })
-    }
-}
+use no_images::NoImages;
 
 /// One file, to which its server gives a name of its own; and what was asked for.
 #[derive(Default)]

@@ -12,16 +12,20 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use gantry_engine::{BaseLayers, Compression, Engine, Job, LayerForm, Solver};
-use gantry_llb::pb::file_action::Action;
-use gantry_llb::{Builder, Definition, Edge, Progress, ProgressEvent, pb};
-use gantry_oci::{
-    BlobSink, BoxFuture, Descriptor, Digest, ImageError, ImageErrorKind, ImagePort, Platform, Reference,
-    ResolvedImage,
-};
+use gantry_llb::{Builder, Definition, Progress, ProgressEvent, pb};
+use gantry_oci::Digest;
 use gantry_sandbox::Sandbox;
 use gantry_store::Store;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat};
 use tokio_util::sync::CancellationToken;
+
+#[path = "support/copies.rs"]
+mod copies;
+#[path = "support/no_images.rs"]
+mod no_images;
+
+use copies::{add_copy, copy, edge};
+use no_images::NoImages;
 
 const SEEDS: [u64; 2] = [1, 2];
 const CHANGES: usize = 20;
@@ -238,55 +242,10 @@ fn walk(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// No step here needs an image.
-struct NoImages;
-
-impl ImagePort for NoImages {
-    fn resolve<'a>(
-        &'a self,
-        _: &'a Reference,
-        _: &'a Platform,
-    ) -> BoxFuture<'a, Result<ResolvedImage, ImageError>> {
-        Box::pin(async { Err(ImageError::new(ImageErrorKind::NotFound, "no such image")) })
-    }
-
-    fn fetch<'a>(
-        &'a self,
-        _: &'a Reference,
-        _: &'a Descriptor,
-        _: &'a mut dyn BlobSink,
-    ) -> BoxFuture<'a, Result<(), ImageError>> {
-        Box::pin(async { Err(ImageError::new(ImageErrorKind::NotFound, "no such blob")) })
-    }
-}
-
 struct Silent;
 
 impl Progress for Silent {
     fn event(&self, _: ProgressEvent) {}
-}
-
-fn edge(vertex: Digest) -> Edge {
-    Edge { vertex, index: 0 }
-}
-
-fn add_copy(builder: &mut Builder, base: Option<Digest>, from: Digest, copy: pb::FileActionCopy) -> Digest {
-    let inputs: Vec<Edge> = base.into_iter().chain([from]).map(edge).collect();
-    let secondary_input = i64::try_from(inputs.len()).unwrap() - 1;
-    let copy = pb::FileActionCopy {
-        mode: -1,
-        timestamp: -1,
-        follow_symlink: true,
-        dir_copy_contents: true,
-        create_dest_path: true,
-        allow_wildcard: true,
-        allow_empty_wildcard: true,
-        ..copy
-    };
-    let input = if base.is_some() { 0 } else { -1 };
-    let action = pb::FileAction { input, secondary_input, output: 0, action: Some(Action::Copy(copy)) };
-    let file = pb::op::Op::File(pb::FileOp { actions: vec![action] });
-    builder.add(pb::Op { op: Some(file), ..pb::Op::default() }, inputs, pb::OpMetadata::default())
 }
 
 /// Copies of all kinds: of everything, by wildcard, filtered, of a link's target, from another stage.
@@ -298,17 +257,12 @@ fn definition() -> Definition {
     };
     let source = pb::Op { op: Some(pb::op::Op::Source(source)), ..pb::Op::default() };
     let context = builder.add(source, vec![], pb::OpMetadata::default());
-    let copy = |src: &str, dest: &str| pb::FileActionCopy {
-        src: src.to_owned(),
-        dest: dest.to_owned(),
-        ..pb::FileActionCopy::default()
-    };
-    let first = add_copy(&mut builder, None, context, copy("/", "/all/"));
+    let first = add_copy(&mut builder, "first", None, context, copy("/", "/all/"));
     let some = pb::FileActionCopy { exclude_patterns: vec!["**/x".to_owned()], ..copy("/d*", "/some/") };
-    let second = add_copy(&mut builder, None, first, copy("/all/n*", "/picked/"));
-    let third = add_copy(&mut builder, Some(second), context, some);
+    let second = add_copy(&mut builder, "second", None, first, copy("/all/n*", "/picked/"));
+    let third = add_copy(&mut builder, "third", Some(second), context, some);
     let only = pb::FileActionCopy { include_patterns: vec!["**/y".to_owned()], ..copy("/all", "/only/") };
-    let result = add_copy(&mut builder, Some(third), first, only);
+    let result = add_copy(&mut builder, "result", Some(third), first, only);
     builder.finish(Some(edge(result)), vec![])
 }
 

@@ -2,14 +2,15 @@
 //!
 //! It speaks as much of HTTP as `git` needs, one connection after the other.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+
+use crate::request_head::RequestHead;
 
 /// Longer requests are not what `git fetch` sends.
 const MAX_BODY: usize = 1 << 20;
@@ -59,61 +60,33 @@ impl Drop for GitHttpServer {
     }
 }
 
-/// A request, as far as `git` makes them.
-struct Request {
-    method: String,
-    path: String,
-    query: String,
-    headers: BTreeMap<String, String>,
-    body: Vec<u8>,
-}
-
 fn serve(stream: TcpStream, root: &Path, authorization: Option<&str>) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
-    let request = read(&mut reader)?;
+    let head = RequestHead::read(&mut reader)?;
+    let length =
+        head.headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or_default();
+    let mut body = vec![0; std::cmp::min(length, MAX_BODY)];
+    reader.read_exact(&mut body)?;
     let mut stream = reader.into_inner();
-    let shown = request.headers.get("authorization").map(String::as_str);
+    let shown = head.headers.get("authorization").map(String::as_str);
     if authorization.is_some() && shown != authorization {
         let refusal = "HTTP/1.1 401 -\r\nConnection: close\r\nContent-Length: 0\r\n";
         return stream
             .write_all(format!("{refusal}WWW-Authenticate: Basic realm=\"git\"\r\n\r\n").as_bytes());
     }
-    let answer = backend(&request, root)?;
+    let answer = backend(&head, &body, root)?;
     // A CGI program's status is a header among the others.
-    let head = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap_or(answer.len());
-    let text = String::from_utf8_lossy(&answer[..head]);
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap_or(answer.len());
+    let text = String::from_utf8_lossy(&answer[..end]);
     let status = text.lines().find_map(|line| line.strip_prefix("Status: ")).unwrap_or("200 OK");
     stream.write_all(format!("HTTP/1.1 {status}\r\nConnection: close\r\n").as_bytes())?;
     stream.write_all(&answer)
 }
 
-fn read(reader: &mut BufReader<TcpStream>) -> std::io::Result<Request> {
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let mut words = line.split(' ');
-    let method = words.next().unwrap_or_default().to_owned();
-    let target = words.next().unwrap_or_default();
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let (path, query) = (path.to_owned(), query.to_owned());
-    let mut headers = BTreeMap::new();
-    loop {
-        line.clear();
-        if reader.read_line(&mut line)? == 0 || line.trim().is_empty() {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(':') {
-            headers.insert(name.trim().to_ascii_lowercase(), value.trim().to_owned());
-        }
-    }
-    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or_default();
-    let mut body = vec![0; std::cmp::min(length, MAX_BODY)];
-    reader.read_exact(&mut body)?;
-    Ok(Request { method, path, query, headers, body })
-}
-
 /// What git's CGI program says to the request.
-fn backend(request: &Request, root: &Path) -> std::io::Result<Vec<u8>> {
-    let header = |name: &str| request.headers.get(name).cloned().unwrap_or_default();
+fn backend(head: &RequestHead, body: &[u8], root: &Path) -> std::io::Result<Vec<u8>> {
+    let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
+    let header = |name: &str| head.headers.get(name).cloned().unwrap_or_default();
     let mut child = Command::new(program()?)
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -128,17 +101,17 @@ fn backend(request: &Request, root: &Path) -> std::io::Result<Vec<u8>> {
         .env("GIT_PROJECT_ROOT", root)
         .env("GIT_HTTP_EXPORT_ALL", "1")
         .env("GIT_PROTOCOL", header("git-protocol"))
-        .env("PATH_INFO", &request.path)
-        .env("QUERY_STRING", &request.query)
-        .env("REQUEST_METHOD", &request.method)
+        .env("PATH_INFO", path)
+        .env("QUERY_STRING", query)
+        .env("REQUEST_METHOD", &head.method)
         .env("CONTENT_TYPE", header("content-type"))
-        .env("CONTENT_LENGTH", request.body.len().to_string())
+        .env("CONTENT_LENGTH", body.len().to_string())
         .env("HTTP_CONTENT_ENCODING", header("content-encoding"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
     // It reads all of a request before it answers, and closes its input where there is none.
-    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(&request.body));
+    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(body));
     Ok(child.wait_with_output()?.stdout)
 }
 

@@ -22,6 +22,7 @@ mod image_target;
 mod layout_directory;
 mod own_network;
 mod program;
+mod request_head;
 mod server_process;
 mod ssh_server;
 mod tls_front;

@@ -4,11 +4,13 @@
 //! can do.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+
+use crate::request_head::RequestHead;
 
 /// What the server gives for one path.
 #[derive(Debug, Clone, Default)]
@@ -121,19 +123,7 @@ impl Drop for WebServer {
 impl Shared {
     fn serve(&self, stream: TcpStream) -> std::io::Result<()> {
         let mut reader = BufReader::new(stream);
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-        let mut headers = BTreeMap::new();
-        loop {
-            line.clear();
-            if reader.read_line(&mut line)? == 0 || line.trim().is_empty() {
-                break;
-            }
-            if let Some((name, value)) = line.split_once(':') {
-                headers.insert(name.trim().to_ascii_lowercase(), value.trim().to_owned());
-            }
-        }
+        let RequestHead { target: path, headers, .. } = RequestHead::read(&mut reader)?;
         // The one escape that tests use.
         let decoded = path.replace("%2e", ".");
         let page = {
