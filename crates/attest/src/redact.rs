@@ -2,34 +2,14 @@
 //!
 //! Attestations are published, so this is done to every text that goes into one, wherever in it a URL stands.
 
+use gantry_oci::replace_logins;
 use serde_json::Value;
 
 const REPLACEMENT: &str = "xxxxx:xxxxx";
 
-/// The text without credentials of URLs.
+/// The text without credentials of URLs: whatever stands there, be it only the `git@` of SSH.
 pub(crate) fn text(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + "://".len());
-        clean.push_str(before);
-        let authority_end = after.find(ends_authority).unwrap_or(after.len());
-        rest = match after[..authority_end].rfind('@') {
-            Some(end) => {
-                clean.push_str(REPLACEMENT);
-                &after[end..]
-            }
-            None => after,
-        };
-    }
-    clean.push_str(rest);
-    clean
-}
-
-fn ends_authority(c: char) -> bool {
-    c.is_whitespace()
-        || c.is_control()
-        || matches!(c, '/' | '?' | '#' | '"' | '\'' | '`' | '<' | '>' | '|' | ';')
+    replace_logins(text, |_, _| Some(REPLACEMENT.to_owned())).into_owned()
 }
 
 /// Does the same to all strings of a document.

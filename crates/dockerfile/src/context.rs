@@ -1,6 +1,7 @@
 //! Build contexts that are not directories of the client: repositories, files and archives of web servers.
 
 use gantry_llb::{Builder, Definition, Edge, pb};
+use gantry_oci::without_logins;
 
 use crate::convert::remote::{Remote, Shared};
 use crate::error::Fault;
@@ -53,7 +54,7 @@ impl RemoteContext {
     }
 
     fn of(remote: Remote, text: &str, options: GitOptions) -> Result<Self, Fault> {
-        let shown = without_password(text);
+        let shown = without_logins(text).into_owned();
         match remote {
             Remote::Git(git) => {
                 let (source, caps, _) = git.context_operation(options.keep_git_dir, options.commit_times);
@@ -167,19 +168,6 @@ fn metadata(caps: &[&str], name: String) -> pb::OpMetadata {
 
 fn refused(fault: Fault) -> ContextError {
     ContextError(fault.into_message())
-}
-
-/// The text without a user and password in front of its host.
-fn without_password(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    match authority.rsplit_once('@') {
-        Some((user, host)) if user.contains(':') || scheme.starts_with("http") => {
-            format!("{scheme}://xxxxx@{host}{path}")
-        }
-        _ => text.to_owned(),
-    }
 }
 
 #[cfg(test)]

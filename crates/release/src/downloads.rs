@@ -13,7 +13,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use gantry_engine::{FetchError, FetchErrorKind, FetchPort, FetchRequest, Fetched, Version};
-use gantry_oci::BoxFuture;
+use gantry_oci::{BoxFuture, without_logins};
 use gantry_registry::{Proxies, machine_tls};
 use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
@@ -290,15 +290,11 @@ fn broken(shown: &str, error: &reqwest::Error) -> FetchError {
 
 /// The address without what could be secret in it: a password, or the signature in a query.
 fn shown(url: &str) -> String {
-    let Ok(mut parsed) = Url::parse(url) else { return url.to_owned() };
-    let hidden = parsed.password().is_some() || !parsed.username().is_empty();
-    if hidden {
-        let _ = parsed.set_password(None).and_then(|()| parsed.set_username("xxxxx"));
+    let shown = without_logins(url);
+    match shown.split_once('?') {
+        Some((address, _)) => format!("{address}?…"),
+        None => shown.into_owned(),
     }
-    if parsed.query().is_some() {
-        parsed.set_query(Some("…"));
-    }
-    parsed.to_string().replace("%E2%80%A6", "…")
 }
 
 #[cfg(test)]

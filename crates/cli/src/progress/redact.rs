@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use gantry_llb::{Outcome, ProgressEvent};
+use gantry_oci::replace_logins;
 use gantry_release::Event;
 
 /// What is shown in place of a secret.
@@ -35,27 +36,10 @@ pub(super) fn event(event: Event) -> Event {
 /// A text in which addresses like `https://user:password@host` have no password, and those of the web no token in the
 /// place of a user.
 pub(crate) fn text(text: &str) -> Cow<'_, str> {
-    let mut shown = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + "://".len());
-        let end = after.find(|c: char| "/?#\"'`<>".contains(c) || c.is_whitespace()).unwrap_or(after.len());
-        let (authority, behind) = after.split_at(end);
-        let scheme = before[..at].rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
-        shown.push_str(before);
-        match authority.rsplit_once('@').map(|(login, host)| (login.split_once(':'), host)) {
-            Some((Some((user, _)), host)) => shown.push_str(&format!("{user}:{HIDDEN}@{host}")),
-            Some((None, host)) if WEB.iter().any(|web| scheme.eq_ignore_ascii_case(web)) => {
-                shown.push_str(&format!("{HIDDEN}@{host}"));
-            }
-            _ => shown.push_str(authority),
-        }
-        rest = behind;
-    }
-    match shown.is_empty() {
-        true => Cow::Borrowed(text),
-        false => Cow::Owned(shown + rest),
-    }
+    replace_logins(text, |scheme, login| match login.split_once(':') {
+        Some((user, _)) => Some(format!("{user}:{HIDDEN}")),
+        None => WEB.iter().any(|web| scheme.eq_ignore_ascii_case(web)).then(|| HIDDEN.to_owned()),
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 //!
 //! The identifier names host and path whatever the protocol; `git.fullurl` is the address for git.
 
+use gantry_oci::{login_of, without_logins};
+
 use super::SourceError;
+use crate::pattern::clean;
 use crate::pb;
 
 /// A repository, and what of it is wanted.
@@ -72,7 +75,7 @@ impl GitSource {
         Ok(Self {
             remote: text("git.fullurl").unwrap_or_else(|| format!("https://{place}")),
             reference: reference.to_owned(),
-            subdir: clean(subdir),
+            subdir: clean(&format!("/{subdir}")).trim_start_matches('/').to_owned(),
             checksum,
             keep_git_dir: is("git.keepgitdir"),
             skip_submodules: is("git.skipsubmodules"),
@@ -90,19 +93,12 @@ impl GitSource {
 
     /// The address without the password that may be in it, in BuildKit's form: it stands in `.git/config`, too.
     pub fn shown(&self) -> String {
-        let mask = |user: &str| if user.contains(':') { "xxxxx:xxxxx@" } else { "xxxxx@" };
-        match self.credentials() {
-            Some(user) => self.remote.replacen(&format!("{user}@"), mask(user), 1),
-            None => self.remote.clone(),
-        }
+        without_logins(&self.remote).into_owned()
     }
 
     /// The user and password, or the token, in the address. The `git@` of SSH is none.
     pub fn credentials(&self) -> Option<&str> {
-        let (scheme, rest) = self.remote.split_once("://")?;
-        let authority = rest.split('/').next().unwrap_or_default();
-        let (user, _) = authority.rsplit_once('@')?;
-        (user.contains(':') || scheme.starts_with("http")).then_some(user)
+        login_of(&self.remote)
     }
 
     /// Whether the reference is a whole commit id, which nobody has to be asked about.
@@ -122,20 +118,6 @@ fn check_reference(reference: &str) -> Result<(), SourceError> {
         || reference.contains("//")
         || reference.contains(forbidden);
     if bad { Err(SourceError::GitRef(reference.to_owned())) } else { Ok(()) }
-}
-
-fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A file from a web server: `http://…` and `https://…` with attributes `http.*`.
 
-use gantry_oci::Checksum;
+use gantry_oci::{Checksum, without_logins};
 
 use super::{SourceError, wrong};
 use crate::pb;
@@ -62,13 +62,7 @@ impl HttpSource {
 
     /// The address without the user and password that may be in it, in BuildKit's form.
     pub fn shown(&self) -> String {
-        let Some((scheme, rest)) = self.url.split_once("://") else { return self.url.clone() };
-        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        match authority.rsplit_once('@') {
-            Some((user, host)) if user.contains(':') => format!("{scheme}://xxxxx:xxxxx@{host}{path}"),
-            Some((_, host)) => format!("{scheme}://xxxxx@{host}{path}"),
-            None => self.url.clone(),
-        }
+        without_logins(&self.url).into_owned()
     }
 
     /// What the file is called, given what the server calls it.

@@ -102,7 +102,7 @@ fn a_transfer_that_makes_no_progress_ends() {
 
 #[test]
 fn addresses_are_shown_without_secrets() {
-    assert_eq!(shown("https://u:pw@h.test/a?sig=secret"), "https://xxxxx@h.test/a?…");
+    assert_eq!(shown("https://u:pw@h.test/a?sig=secret"), "https://xxxxx:xxxxx@h.test/a?…");
     assert_eq!(shown("https://h.test/a"), "https://h.test/a");
     assert_eq!(shown("nonsense"), "nonsense");
 }
