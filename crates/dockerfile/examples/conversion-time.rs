@@ -1,7 +1,7 @@
 //! Prints how much processor time conversions of large Dockerfiles take, the least of several. 5,000 instructions have to
 //! take less than 50 ms. Processor time is Linux's, and does not count what other programs do meanwhile.
 //!
-//!     cargo run --release -p gantry-dockerfile --example conversion-time [NAME…]
+//!     cargo run --profile dist -p gantry-dockerfile --example conversion-time [NAME…]
 
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 

@@ -4,8 +4,6 @@
 //! input of many vertices. So vertices refer to one another by number until the end, when [`Graph::finish`] gives
 //! them to the LLB builder in order.
 
-use std::collections::BTreeMap;
-
 use gantry_llb::{Builder, Definition, Edge, pb};
 
 use crate::error::Lines;
@@ -80,7 +78,7 @@ impl Graph {
         let mut builder = Builder::new();
         let order = self.in_order(root);
         let mut nodes: Vec<Option<Node>> = self.nodes.into_iter().map(Some).collect();
-        let mut edges: BTreeMap<NodeId, Edge> = BTreeMap::new();
+        let mut edges: Vec<Option<Edge>> = vec![None; nodes.len()];
         let mut located = false;
         for id in order {
             let node = nodes[id].take().expect("the order has each vertex once");
@@ -91,9 +89,9 @@ impl Graph {
                 // A file that no vertex comes from is no part of the source map.
                 located = true;
             }
-            edges.insert(id, Edge { vertex, index: 0 });
+            edges[id] = Some(Edge { vertex, index: 0 });
         }
-        builder.finish(root.map(|root| edges[&root]), located.then_some(source).into_iter().collect())
+        builder.finish(root.and_then(|root| edges[root]), located.then_some(source).into_iter().collect())
     }
 
     /// What is needed, inputs before users, in the order in which BuildKit's client goes through a graph: where vertices
@@ -150,8 +148,8 @@ impl Inputs {
     }
 }
 
-fn operation(recipe: Recipe, edges: &BTreeMap<NodeId, Edge>) -> (pb::Op, Vec<Edge>) {
-    let edge = |node: NodeId| edges[&node];
+fn operation(recipe: Recipe, edges: &[Option<Edge>]) -> (pb::Op, Vec<Edge>) {
+    let edge = |node: NodeId| edges[node].expect("inputs come first");
     let mut inputs = Inputs::default();
     let (op, platform) = match recipe {
         Recipe::Source { source, platform } => (pb::op::Op::Source(source), platform),

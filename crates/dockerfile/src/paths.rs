@@ -3,6 +3,8 @@
 //! Where the image is one for Windows, backslashes separate, too, and a path may begin with the system's drive. What is
 //! worked with has slashes and no drive; only the config of such an image has backslashes.
 
+use std::borrow::Cow;
+
 pub(crate) use gantry_llb::pattern::clean;
 
 use crate::error::Fault;
@@ -26,10 +28,10 @@ impl Style {
     }
 
     /// With slashes.
-    pub(crate) fn slashes(self, path: &str) -> String {
+    pub(crate) fn slashes(self, path: &str) -> Cow<'_, str> {
         match self {
-            Self::Unix => path.to_owned(),
-            Self::Windows => path.replace('\\', "/"),
+            Self::Unix => path.into(),
+            Self::Windows => path.replace('\\', "/").into(),
         }
     }
 
@@ -54,7 +56,7 @@ impl Style {
     /// A cleaned absolute destination in which a slash, or `/.`, at the end still says that a directory is meant.
     pub(crate) fn destination(self, directory: &str, path: &str) -> Result<String, Fault> {
         let path = self.without_drive(path, Slash::Keep)?;
-        let path = if matches!(path.as_str(), "" | ".") { "./" } else { &path };
+        let path = if matches!(&*path, "" | ".") { "./" } else { &path };
         let absolute = self.joined(if path.starts_with('/') { "/" } else { directory }, path, Slash::Keep)?;
         Ok(with_mark(clean(&absolute), &absolute))
     }
@@ -62,9 +64,10 @@ impl Style {
     fn joined(self, directory: &str, path: &str, slash: Slash) -> Result<String, Fault> {
         let written = self.slashes(path);
         let directory = self.without_drive(if directory.is_empty() { "/" } else { directory }, slash)?;
-        let directory = if directory.starts_with('/') { directory } else { clean(&format!("/{directory}")) };
+        let directory =
+            if directory.starts_with('/') { directory } else { clean(&format!("/{directory}")).into() };
         let path = if written.is_empty() { directory.clone() } else { self.without_drive(&written, slash)? };
-        let absolute = if path.starts_with('/') { path } else { join(&directory, &path) };
+        let absolute = if path.starts_with('/') { path.into_owned() } else { join(&directory, &path) };
         Ok(match slash {
             Slash::Keep => with_mark(absolute, &written),
             Slash::Drop => absolute,
@@ -72,9 +75,9 @@ impl Style {
     }
 
     /// The path on the system's drive, with slashes. One of Windows is cleaned, as BuildKit has it.
-    pub(crate) fn without_drive(self, path: &str, slash: Slash) -> Result<String, Fault> {
+    pub(crate) fn without_drive(self, path: &str, slash: Slash) -> Result<Cow<'_, str>, Fault> {
         if self == Self::Unix {
-            return Ok(path.to_owned());
+            return Ok(path.into());
         }
         let path = self.slashes(path);
         if path.len() == 2 && path.ends_with(':') {
@@ -84,7 +87,7 @@ impl Style {
             return Err(Fault::semantics(format!("`{path}`: UNC paths are not supported")));
         }
         let rest = match path.split_once(':') {
-            None => path.as_str(),
+            None => &path,
             Some((drive, rest)) if drive.eq_ignore_ascii_case(SYSTEM_DRIVE) => rest,
             Some(_) => {
                 return Err(Fault::semantics(format!("the path `{path}` is not on the system drive (C:)")));
@@ -92,7 +95,7 @@ impl Style {
         };
         let cleaned = clean(rest);
         let marked = slash == Slash::Keep && cleaned.len() > 1 && rest.ends_with('/');
-        Ok(if marked { cleaned + "/" } else { cleaned })
+        Ok(if marked { cleaned + "/" } else { cleaned }.into())
     }
 }
 

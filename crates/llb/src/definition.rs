@@ -38,6 +38,8 @@ pub struct Vertex {
     pub inputs: Vec<Edge>,
     /// Name, capabilities, cache policy: no part of the identity.
     pub metadata: pb::OpMetadata,
+    /// Which lines of which of the definition's sources it comes from: of several, if equal operations became one.
+    pub locations: Vec<pb::Location>,
     bytes: Vec<u8>,
 }
 
@@ -54,8 +56,8 @@ pub struct Definition {
     vertices: Vec<Arc<Vertex>>,
     by_digest: HashMap<Digest, usize>,
     root: Option<Edge>,
-    /// Which lines of which files each vertex comes from.
-    pub source: pb::Source,
+    /// The files that the vertices come from.
+    pub sources: Vec<pb::SourceInfo>,
 }
 
 /// Why a definition is not a graph.
@@ -96,6 +98,7 @@ impl Definition {
         let mut builder = Builder::default();
         let count = wire.def.len();
         let mut root = None;
+        let mut source = wire.source.unwrap_or_default();
         for (position, bytes) in wire.def.into_iter().enumerate() {
             let op = pb::Op::decode(bytes.as_slice())
                 .map_err(|source| DefinitionError::Decode { position, source })?;
@@ -112,9 +115,10 @@ impl Definition {
             }
             let inputs = builder.parse_inputs(digest, &op)?;
             let metadata = wire.metadata.get(&digest.to_string()).cloned().unwrap_or_default();
-            builder.insert(Vertex { digest, op, inputs, metadata, bytes });
+            let locations = source.locations.remove(&digest.to_string()).unwrap_or_default().locations;
+            builder.insert(Vertex { digest, op, inputs, metadata, locations, bytes });
         }
-        builder.definition.source = wire.source.unwrap_or_default();
+        builder.definition.sources = source.infos;
         builder.definition.root = root;
         Ok(builder.definition)
     }
@@ -131,10 +135,16 @@ impl Definition {
         let noted = root_metadata(self.vertices.iter().map(|vertex| &vertex.metadata));
         wire.metadata.insert(Digest::of(&last).to_string(), noted);
         wire.def.push(last);
-        if !self.source.infos.is_empty() {
-            wire.source = Some(self.source.clone());
-        }
+        wire.source = (!self.sources.is_empty()).then(|| self.source_map());
         wire
+    }
+
+    /// Which lines of which files each vertex comes from. What comes from no line is in it, too, with no location.
+    pub fn source_map(&self) -> pb::Source {
+        let located = |vertex: &Arc<Vertex>| {
+            (vertex.digest.to_string(), pb::Locations { locations: vertex.locations.clone() })
+        };
+        pb::Source { locations: self.vertices.iter().map(located).collect(), infos: self.sources.clone() }
     }
 
     /// What the graph is asked for; `None` means scratch.
@@ -152,9 +162,9 @@ impl Definition {
         &self.vertices
     }
 
-    /// The lines, 1-based and inclusive, that a vertex comes from, with the file's index in `source.infos`.
+    /// The lines, 1-based and inclusive, that a vertex comes from, with the file's index in `sources`.
     pub fn lines(&self, vertex: &Digest) -> Option<(usize, std::ops::RangeInclusive<u32>)> {
-        let location = self.source.locations.get(&vertex.to_string())?.locations.first()?;
+        let location = self.vertex(vertex)?.locations.first()?;
         let line =
             |position: &Option<pb::Position>| position.as_ref().and_then(|at| u32::try_from(at.line).ok());
         let start = location.ranges.iter().filter_map(|range| line(&range.start)).min()?;
@@ -202,27 +212,25 @@ impl Builder {
         let bytes = op.encode_to_vec();
         let digest = Digest::of(&bytes);
         if let Some(index) = self.definition.by_digest.get(&digest) {
-            let known =
-                Arc::get_mut(&mut self.definition.vertices[*index]).expect("a builder shares no vertex");
+            let known = own(&mut self.definition.vertices[*index]);
             known.metadata.ignore_cache |= metadata.ignore_cache;
             known.metadata.caps.extend(metadata.caps);
             known.metadata.description.extend(metadata.description);
             known.metadata.progress_group = metadata.progress_group.or(known.metadata.progress_group.take());
             return digest;
         }
-        // What comes from no line is in the source map, too, with no location.
-        self.definition.source.locations.insert(digest.to_string(), pb::Locations::default());
-        self.insert(Vertex { digest, op, inputs, metadata, bytes });
+        self.insert(Vertex { digest, op, inputs, metadata, locations: Vec::new(), bytes });
         digest
     }
 
     /// Notes which lines of which source a vertex comes from, once for each time that it was added.
     pub fn locate(&mut self, vertex: &Digest, location: pb::Location) {
-        self.definition.source.locations.entry(vertex.to_string()).or_default().locations.push(location);
+        let index = self.definition.by_digest.get(vertex).expect("what is located was added");
+        own(&mut self.definition.vertices[*index]).locations.push(location);
     }
 
-    /// The graph below `root`, without vertices that it does not need. `infos` are the sources that were located.
-    pub fn finish(self, root: Option<Edge>, infos: Vec<pb::SourceInfo>) -> Definition {
+    /// The graph below `root`, without vertices that it does not need. `sources` are the files that locations name.
+    pub fn finish(self, root: Option<Edge>, sources: Vec<pb::SourceInfo>) -> Definition {
         let mut needed = std::collections::HashSet::new();
         let mut open: Vec<Digest> = root.iter().map(|edge| edge.vertex).collect();
         while let Some(digest) = open.pop() {
@@ -233,7 +241,7 @@ impl Builder {
         }
         if needed.len() == self.definition.vertices.len() {
             let mut whole = self.definition;
-            (whole.source.infos, whole.root) = (infos, root);
+            (whole.sources, whole.root) = (sources, root);
             return whole;
         }
         let mut pruned = Self::default();
@@ -242,11 +250,7 @@ impl Builder {
                 pruned.push(vertex);
             }
         }
-        let located: BTreeMap<_, _> = (self.definition.source.locations.into_iter())
-            .filter(|(digest, _)| digest.parse().is_ok_and(|digest| needed.contains(&digest)))
-            .collect();
-        pruned.definition.source = pb::Source { locations: located, infos };
-        pruned.definition.root = root;
+        (pruned.definition.sources, pruned.definition.root) = (sources, root);
         pruned.definition
     }
 
@@ -269,4 +273,9 @@ impl Builder {
             |input: &pb::Input| DefinitionError::DanglingInput { vertex, input: input.digest.clone() };
         op.inputs.iter().map(|input| parse(input).ok_or_else(|| dangling(input))).collect()
     }
+}
+
+/// A vertex, to change it.
+fn own(vertex: &mut Arc<Vertex>) -> &mut Vertex {
+    Arc::get_mut(vertex).expect("a builder shares no vertex")
 }

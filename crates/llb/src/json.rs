@@ -30,7 +30,7 @@ pub fn op(op: &pb::Op) -> Value {
 }
 
 /// The lines of the sources that a vertex comes from.
-pub fn locations(locations: &pb::Locations) -> Value {
+pub fn locations(locations: &[pb::Location]) -> Value {
     let position = |position: &pb::Position| {
         let mut fields = Fields::default();
         fields.number("line", i64::from(position.line));
@@ -50,7 +50,7 @@ pub fn locations(locations: &pb::Locations) -> Value {
         fields.finish()
     };
     let mut fields = Fields::default();
-    fields.list("locations", &locations.locations, location);
+    fields.list("locations", locations, location);
     fields.finish()
 }
 

@@ -57,22 +57,29 @@ fn normal_pattern(line: &str) -> String {
 /// Go's `path.Clean`: no empty and `.` components, `..` resolved in the text.
 pub fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
+    let mut cleaned = String::with_capacity(path.len() + 1);
+    if rooted {
+        cleaned.push('/');
+    }
+    // The root, or the `..` at the beginning, which no further `..` takes back.
+    let mut kept = cleaned.len();
     for part in path.split('/') {
         match part {
             "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => {
-                parts.pop();
-            }
+            ".." if cleaned.len() > kept => cleaned.truncate(cleaned.rfind('/').unwrap_or(0).max(kept)),
             ".." if rooted => {}
-            part => parts.push(part),
+            part => {
+                if !matches!(cleaned.as_str(), "" | "/") {
+                    cleaned.push('/');
+                }
+                cleaned.push_str(part);
+                if part == ".." {
+                    kept = cleaned.len();
+                }
+            }
         }
     }
-    match (rooted, parts.is_empty()) {
-        (true, _) => format!("/{}", parts.join("/")),
-        (false, true) => ".".to_owned(),
-        (false, false) => parts.join("/"),
-    }
+    if cleaned.is_empty() { ".".to_owned() } else { cleaned }
 }
 
 /// A list of patterns, compiled.

@@ -35,7 +35,7 @@ pub fn definition(definition: &Definition) -> Value {
     for (digest, known) in &wire.metadata {
         all_metadata.insert(digest.clone(), metadata(known));
     }
-    json!({ "def": operations, "metadata": all_metadata, "source": source(&definition.source) })
+    json!({ "def": operations, "metadata": all_metadata, "source": source(&definition.source_map()) })
 }
 
 fn operation(op: &pb::Op) -> Value {

@@ -329,18 +329,19 @@ fn is_symbolic(clause: &str) -> bool {
 }
 
 fn history(copy: &Copy, expanded: &Expanded) -> String {
-    let mut words = vec![copy.kind.keyword().to_owned()];
+    let mut text = copy.kind.keyword().to_owned();
+    let mut add = |flag: &str, value: &str| text.extend([" ", flag, value]);
     if copy.parents {
-        words.push("--parents".to_owned());
+        add("--parents", "");
     }
     if !expanded.chown.is_empty() {
-        words.push(format!("--chown={}", expanded.chown));
+        add("--chown=", &expanded.chown);
     }
     if !expanded.chmod.is_empty() {
-        words.push(format!("--chmod={}", expanded.chmod));
+        add("--chmod=", &expanded.chmod);
     }
-    words.extend(expanded.sources.iter().cloned());
-    words.extend(copy.inline.iter().map(|heredoc| format!("<<{}", heredoc.name)));
-    words.push(format!("{} # buildkit", expanded.destination));
-    words.join(" ")
+    expanded.sources.iter().for_each(|source| add("", source));
+    copy.inline.iter().for_each(|heredoc| add("<<", &heredoc.name));
+    add(&expanded.destination, " # buildkit");
+    text
 }

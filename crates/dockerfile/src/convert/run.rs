@@ -123,7 +123,7 @@ impl Converter<'_> {
         let meta = pb::Meta {
             args: args.to_vec(),
             env: environment.to_list(),
-            cwd: state.directory(),
+            cwd: state.directory().into_owned(),
             user: state.user().to_owned(),
             proxy_env: self.proxy.clone(),
             extra_hosts: options.extra_hosts.iter().map(host).collect(),

@@ -1,5 +1,6 @@
 //! The state of a stage: its files and its config, as far as its instructions have come.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use gantry_oci::{History, ImageConfig, Platform, Reference};
@@ -149,9 +150,9 @@ impl State {
     }
 
     /// The directory that commands run in and paths are relative to.
-    pub(super) fn directory(&self) -> String {
+    pub(super) fn directory(&self) -> Cow<'_, str> {
         match self.config.config.working_dir.as_str() {
-            "" => "/".to_owned(),
+            "" => "/".into(),
             directory => self.style().slashes(directory),
         }
     }

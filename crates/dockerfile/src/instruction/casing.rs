@@ -11,11 +11,13 @@ enum Casing {
 }
 
 impl Casing {
-    fn of(word: &str) -> Self {
-        match word {
-            word if *word == word.to_lowercase() => Self::Lower,
-            word if *word == word.to_uppercase() => Self::Upper,
-            _ => Self::Mixed,
+    /// That of a keyword, which is ASCII.
+    fn of(keyword: &str) -> Self {
+        let any = |is: fn(&u8) -> bool| keyword.as_bytes().iter().any(is);
+        match (any(u8::is_ascii_lowercase), any(u8::is_ascii_uppercase)) {
+            (_, false) => Self::Lower,
+            (false, true) => Self::Upper,
+            (true, true) => Self::Mixed,
         }
     }
 }

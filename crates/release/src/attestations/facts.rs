@@ -157,16 +157,14 @@ fn details(definition: &Definition, report: &PlatformReport) -> Details {
     for vertex in definition.vertices() {
         let inputs = vertex.inputs.iter().map(|edge| (edge.vertex, edge.index)).collect();
         steps.push(Step { digest: vertex.digest, op: json::op(&vertex.op), inputs });
-        if let Some(found) = definition.source.locations.get(&vertex.digest.to_string()) {
-            locations.insert(vertex.digest, json::locations(found));
-        }
+        locations.insert(vertex.digest, json::locations(&vertex.locations));
     }
     let root = definition.root();
     if let (Some(root), Some(last)) = (root, definition.to_pb().def.last()) {
         let inputs = vec![(root.vertex, root.index)];
         steps.push(Step { digest: Digest::of(last), op: json::op(&pb::Op::default()), inputs });
     }
-    let sources = definition.source.infos.iter().map(|info| SourceFile {
+    let sources = definition.sources.iter().map(|info| SourceFile {
         filename: info.filename.clone(),
         language: info.language.clone(),
         text: String::from_utf8_lossy(&info.data).into_owned(),
