@@ -237,7 +237,7 @@ fn root_copy_of_a_file_that_the_stage_lacks() {
         status: 1
         --- stdout
         --- stderr
-        error: `/maid` does not exist in the stage or image that it is copied from
+        error: `/maid` does not exist in the stage or image that it comes from
          --> Dockerfile:4:1
           |
         4 | COPY --from=build /maid /

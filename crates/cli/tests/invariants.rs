@@ -129,6 +129,31 @@ fn root_a_step_that_gives_the_same_again_stops_the_change() {
 }
 
 #[test]
+fn root_a_step_runs_again_for_what_its_mounts_show_and_for_nothing_else() {
+    let mounts = [
+        "RUN --mount=from=a,source=/d/seen,target=/m cat /m",
+        "RUN --mount=source=shown,target=/c,rw echo 1 > /c/g && cat /c/f",
+    ];
+    let copies = ["COPY seen unseen /d/", "COPY unseen /u"];
+    let world = World::new(&format!(
+        "FROM BASE AS a\n{}\nFROM BASE\n{}\n{}\n",
+        copies[0],
+        mounts.join("\n"),
+        copies[1]
+    ));
+    ["seen", "unseen", "shown/f"].map(|file| world.gantry.write(file, "1\n"));
+    assert_eq!(build(&world, &[]).executed.len(), 4);
+    for (file, again) in [
+        ("unseen", vec![copies[0], copies[1]]),
+        ("shown/f", vec![copies[1], mounts[1]]),
+        ("seen", vec![copies[0], copies[1], mounts[0], mounts[1]]),
+    ] {
+        world.gantry.write(file, "2\n");
+        assert_eq!(build(&world, &[]).executed_sorted(), again, "{file}");
+    }
+}
+
+#[test]
 fn root_no_cache_runs_all_again() {
     let world = two_stages();
     let first = build(&world, &[]);

@@ -50,7 +50,7 @@ pub enum Fault {
     NotInSource {
         /// The path as the copy names it.
         path: String,
-        /// "the build context", "the stage or image that it is copied from".
+        /// "the build context", "the stage or image that it comes from".
         origin: &'static str,
         /// An ignore file leaves it out.
         excluded: bool,

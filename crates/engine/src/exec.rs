@@ -16,14 +16,14 @@ use gantry_sandbox::{
 
 use crate::blocking::blocking;
 use crate::chain::LayerChain;
-use crate::engine::{Engine, Job};
 use crate::environment;
 use crate::error::{At, Fault};
+use crate::keys::Keyed;
 use crate::mounts::{Mounts, secret_variables};
 use crate::new_layer::NewLayer;
 use crate::output::Output;
 use crate::preflight::{check_emulation, check_entitlements};
-use crate::solver::platform_of;
+use crate::solver::{Solver, platform_of};
 use crate::tail::Tail;
 use crate::users::{self, Identity};
 
@@ -37,10 +37,11 @@ const READ_BUFFER: usize = 32 << 10;
 
 /// A RUN, ready to start.
 pub(crate) struct ExecStep<'a> {
-    pub(crate) engine: &'a Engine,
-    pub(crate) job: &'a Job,
+    pub(crate) solver: &'a Solver,
     pub(crate) vertex: &'a Arc<Vertex>,
     pub(crate) exec: &'a pb::ExecOp,
+    /// What is known of it, with what its mounts show of the client.
+    pub(crate) keyed: &'a Keyed,
     /// The layers that its root is made of.
     pub(crate) base: LayerChain,
     pub(crate) inputs: &'a [Output],
@@ -49,19 +50,20 @@ pub(crate) struct ExecStep<'a> {
 impl ExecStep<'_> {
     /// Runs the process and keeps what it wrote.
     pub(crate) async fn run(&self) -> Result<Vec<Output>, Fault> {
+        let (engine, job) = (&self.solver.engine, &self.solver.job);
         let mut meta = self.exec.meta.clone().unwrap_or_default();
         let platform = platform_of(self.vertex)?;
-        check_entitlements(self.exec, &self.job.entitlements)?;
+        check_entitlements(self.exec, &job.entitlements)?;
         check_emulation(&platform)?;
-        meta.env = environment::variables(&meta, secret_variables(self.job, self.exec)?);
+        meta.env = environment::variables(&meta, secret_variables(job, self.exec)?);
         let root_mount = self.root_mount()?;
         let root = self.base.clone();
         let prepare = async {
-            self.engine.unpack(&root).await?;
-            Mounts::prepare(self.engine, self.job, self.exec, self.inputs).await
+            engine.unpack(&root).await?;
+            Mounts::prepare(self.solver, self.exec, self.keyed, self.inputs).await
         };
-        let mounts = self.job.unless_cancelled(prepare).await?;
-        let (engine, exec) = (self.engine.clone(), self.exec.clone());
+        let mounts = job.unless_cancelled(prepare).await?;
+        let (engine, exec) = (engine.clone(), self.exec.clone());
         let readonly_root = root_mount.readonly;
         let prepared = blocking(move || {
             let layer = NewLayer::start(&engine.store, &root)?;
@@ -91,7 +93,7 @@ impl ExecStep<'_> {
         let (layer, running, _mounts) = prepared.await?;
         let (exit, tail) = self.follow(running).await?;
         self.judge(exit, &tail, &platform)?;
-        let store = Arc::clone(&self.engine.store);
+        let store = Arc::clone(&self.solver.engine.store);
         match root_mount.output >= 0 {
             true => {
                 let keep = move || {
@@ -127,7 +129,7 @@ impl ExecStep<'_> {
         tokio::pin!(waited);
         let exit = tokio::select! {
             exit = &mut waited => exit?,
-            () = self.job.cancel.cancelled() => {
+            () = self.solver.job.cancel.cancelled() => {
                 killer.kill();
                 // Only when it is gone may its files be removed.
                 let _ = waited.await;
@@ -139,7 +141,8 @@ impl ExecStep<'_> {
     }
 
     fn pump(&self, mut pipe: PipeReader, stream: LogStream, tail: &Arc<Mutex<Tail>>) -> JoinHandle<()> {
-        let (progress, vertex, tail) = (Arc::clone(&self.job.progress), self.vertex.digest, Arc::clone(tail));
+        let (progress, vertex, tail) =
+            (Arc::clone(&self.solver.job.progress), self.vertex.digest, Arc::clone(tail));
         let pump = move || {
             let mut buffer = vec![0; READ_BUFFER];
             while let Ok(read @ 1..) = pipe.read(&mut buffer) {

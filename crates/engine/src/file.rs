@@ -9,6 +9,6 @@ mod place;
 mod run;
 mod sparse;
 
-pub(crate) use copy::{MergedTimes, WholeCopy};
+pub(crate) use copy::{MergedTimes, WholeCopy, copy_items};
 pub(crate) use place::Look;
 pub(crate) use run::{FileOperation, Source, apply};

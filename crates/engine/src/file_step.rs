@@ -11,9 +11,11 @@ use crate::blocking::blocking;
 use crate::chain::LayerChain;
 use crate::error::Fault;
 use crate::file::{self, FileOperation, Source};
-use crate::keys::{Keyed, copies};
+use crate::keys::Keyed;
 use crate::new_layer::NewLayer;
 use crate::output::{Output, tree_of};
+use crate::reads::copies;
+use crate::select::Item;
 use crate::solver::Solver;
 
 /// Applies the operation and keeps what it wrote.
@@ -26,8 +28,8 @@ pub(crate) async fn run(
     check_chain(file, inputs)?;
     let (engine, job) = (&solver.engine, &solver.job);
     job.unless_cancelled(engine.unpack(&base)).await?;
-    for (_, input, _) in copies(file) {
-        if let Some(Output::Tree(chain)) = inputs.get(input) {
+    for read in copies(file) {
+        if let Some(Output::Tree(chain)) = inputs.get(read.input) {
             job.unless_cancelled(engine.unpack(chain)).await?;
         }
     }
@@ -40,11 +42,7 @@ pub(crate) async fn run(
             let operation = FileOperation {
                 actions: &file.actions,
                 sources: sources_of(&file, sources),
-                selected: keyed
-                    .selected
-                    .iter()
-                    .map(|items| items.as_ref().map(|items| items.as_slice()))
-                    .collect(),
+                selected: selected_of(&file, &keyed),
                 cancel: &cancel,
             };
             file::apply(&operation, root)
@@ -72,10 +70,15 @@ fn check_chain(file: &pb::FileOp, inputs: &[Output]) -> Result<(), Fault> {
 
 fn sources_of<'a>(file: &pb::FileOp, sources: &'a [Source]) -> Vec<Option<&'a Source>> {
     let mut of_action = vec![None; file.actions.len()];
-    for (position, input, _) in copies(file) {
-        of_action[position] = sources.get(input);
+    for read in copies(file) {
+        of_action[read.position] = sources.get(read.input);
     }
     of_action
+}
+
+fn selected_of<'a>(file: &pb::FileOp, keyed: &'a Keyed) -> Vec<Option<&'a [Item]>> {
+    let selected = |position| keyed.selected.get(&position).map(|selection| selection.items.as_slice());
+    (0..file.actions.len()).map(selected).collect()
 }
 
 /// Calls `work` with every input as a source and with the root that is written to, all mounted for the duration of the

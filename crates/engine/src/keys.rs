@@ -1,16 +1,16 @@
 //! The keys of vertices: what must be equal for a result to be used again.
 //!
-//! The *definition key* chains the operation over the identities of its inputs, with client files by content. An
-//! operation that only reads a part of another tree (COPY --from) has a *content key* too: the same over what is
+//! The *definition key* chains the operation over the identities of its inputs, with client files by content. A step that
+//! only reads a part of another tree (COPY --from, RUN --mount=from=) has a *content key* too: the same over what is
 //! selected. It is the vertex's identity, so that a later change that leaves those files alone changes nothing
 //! downstream; the definition key is recorded as an alias of it, so that a cached build never looks at the files.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gantry_llb::key::{self, KeyWriter};
-use gantry_llb::pb::file_action::Action;
+use gantry_llb::pb::FileActionCopy;
 use gantry_llb::pb::op::Op;
-use gantry_llb::pb::{self, FileActionCopy};
 use gantry_llb::{Definition, Outcome, Vertex};
 use gantry_oci::{BoxFuture, Digest};
 
@@ -20,17 +20,36 @@ use crate::error::Fault;
 use crate::file::Source;
 use crate::images::chain_key;
 use crate::output::{ClientDirectory, Output, mounted};
+use crate::reads::{Read, reads};
 use crate::select::{Item, select, whole};
-use crate::solver::{Failed, Solver, all, platform_of};
+use crate::solver::{Failed, Solver, all, base_input, platform_of};
 
 /// What is known of a vertex before it runs.
 #[derive(Debug)]
 pub(crate) struct Keyed {
     /// The identity that users of the result chain over.
     pub(crate) id: Digest,
-    /// For the actions of a file operation: what they copy from the client, as it was when it was hashed.
-    pub(crate) selected: Vec<Option<Arc<Vec<Item>>>>,
+    /// What its actions or mounts read from the client, by their position.
+    pub(crate) selected: BTreeMap<usize, Arc<Selection>>,
 }
+
+/// Files of the client, as they were when they were hashed.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    /// What was selected.
+    pub(crate) items: Vec<Item>,
+    /// What it is.
+    pub(crate) content: Digest,
+}
+
+/// Names of the keys of a kind of step. Raised when their meaning changes.
+struct Kinds {
+    content: &'static str,
+    definition: &'static str,
+}
+
+const FILE: Kinds = Kinds { content: "gantry file 1", definition: "gantry file alias 1" };
+const EXEC: Kinds = Kinds { content: "gantry step 2", definition: "gantry step alias 2" };
 
 /// A key over the operation, parts that stand for its inputs, and which outputs of them it uses.
 pub(crate) fn vertex_key(kind: &str, vertex: &Vertex, parts: &[Digest]) -> Digest {
@@ -43,14 +62,6 @@ pub(crate) fn vertex_key(kind: &str, vertex: &Vertex, parts: &[Digest]) -> Diges
         key.number(u64::from(edge.index));
     }
     key.finish()
-}
-
-/// The copies of a file operation with the input that each reads from.
-pub(crate) fn copies(file: &pb::FileOp) -> impl Iterator<Item = (usize, usize, &FileActionCopy)> {
-    file.actions.iter().enumerate().filter_map(|(position, action)| match &action.action {
-        Some(Action::Copy(copy)) => Some((position, usize::try_from(action.secondary_input).ok()?, copy)),
-        _ => None,
-    })
 }
 
 impl Solver {
@@ -84,16 +95,13 @@ impl Solver {
                         Some(identity) => identity,
                         None => chain_key(chain, &platform_of(vertex)?),
                     },
-                    Some(Output::Client(client)) => self.whole_directory(client).await?,
+                    Some(Output::Client(client)) => self.whole_directory(client).await?.content,
                     None => return Err(Fault::Graph("a source gives nothing".to_owned()).into()),
                 };
-                Ok(Keyed { id, selected: Vec::new() })
+                Ok(Keyed { id, selected: BTreeMap::new() })
             }
-            Some(Op::File(file)) => self.file_key(definition, vertex, file).await,
-            _ => {
-                let parts = self.identities(definition, vertex, |_| true).await?;
-                Ok(Keyed { id: vertex_key("gantry step 1", vertex, &parts), selected: Vec::new() })
-            }
+            Some(Op::File(_)) => self.step_key(definition, vertex, &FILE).await,
+            _ => self.step_key(definition, vertex, &EXEC).await,
         }
     }
 
@@ -109,47 +117,45 @@ impl Solver {
         all(ids).await
     }
 
-    /// The key of a file operation: client files by content, the base by identity, copied parts of other trees by
+    /// The key of a step: client files by content, what it works on by identity, what it only reads of other trees by
     /// content too, but only if no record of the cheaper definition key spares looking at them.
-    async fn file_key(
+    async fn step_key(
         &self,
         definition: &Definition,
         vertex: &Arc<Vertex>,
-        file: &pb::FileOp,
+        kinds: &Kinds,
     ) -> Result<Keyed, Failed> {
-        let mut selected: Vec<Option<Arc<Vec<Item>>>> = vec![None; file.actions.len()];
+        let reads = vertex.op.op.as_ref().map(reads).unwrap_or_default();
+        let mut selected = BTreeMap::new();
         let mut content = Vec::new();
         let mut trees = Vec::new();
-        let mut by_content = vec![false; vertex.inputs.len()];
-        for (position, input, copy) in copies(file) {
-            let edge = vertex.inputs.get(input);
+        let mut by_identity: BTreeSet<usize> = (0..vertex.inputs.len()).collect();
+        for read in &reads {
+            let edge = vertex.inputs.get(read.input);
             let edge = edge.ok_or_else(|| {
-                Fault::Graph(format!("a copy reads from input {input}, which is not there"))
+                Fault::Graph(format!("a step reads from input {}, which is not there", read.input))
             })?;
-            by_content[input] = true;
-            match self.client_directory(definition, edge.vertex).await? {
-                Some(client) => {
-                    let (items, digest) = self.client_content(definition, edge.vertex, &client, copy).await?;
-                    selected[position] = Some(Arc::new(items));
-                    content.push(digest);
-                }
-                None => trees.push((input, copy)),
+            if let Some(client) = self.client_directory(definition, edge.vertex).await? {
+                let selection = self.client_content(definition, edge.vertex, &client, &read.what).await?;
+                content.push(selection.content);
+                selected.insert(read.position, Arc::new(selection));
+            } else if is_all_of_a_source(definition, edge.vertex, read) {
+                continue;
+            } else {
+                trees.push(read);
             }
+            by_identity.remove(&read.input);
         }
         // What is written to counts as a whole, even if a part of it is read, too.
-        if let Some(base) = file.actions.first().and_then(|action| usize::try_from(action.input).ok())
-            && let Some(read) = by_content.get_mut(base)
-        {
-            *read = false;
-        }
-        let whole = self.identities(definition, vertex, |input| !by_content[input]).await?;
+        by_identity.extend(base_input(vertex).filter(|base| *base < vertex.inputs.len()));
+        let whole = self.identities(definition, vertex, |input| by_identity.contains(&input)).await?;
         if trees.is_empty() {
-            let id = vertex_key("gantry file 1", vertex, &[whole, content].concat());
+            let id = vertex_key(kinds.content, vertex, &[whole, content].concat());
             return Ok(Keyed { id, selected });
         }
-        let read = trees.iter().map(|(input, _)| *input).collect::<Vec<_>>();
+        let read: BTreeSet<usize> = trees.iter().map(|read| read.input).collect();
         let read = self.identities(definition, vertex, |input| read.contains(&input)).await?;
-        let alias = vertex_key("gantry file alias 1", vertex, &[&whole[..], &content, &read].concat());
+        let alias = vertex_key(kinds.definition, vertex, &[&whole[..], &content, &read].concat());
         if !vertex.metadata.ignore_cache
             && let Some(text) = self.engine.store.result(&alias).map_err(Fault::from)?
             && let Ok(id) = text.parse()
@@ -157,10 +163,10 @@ impl Solver {
             return Ok(Keyed { id, selected });
         }
         self.work_ahead.cancel();
-        for (input, copy) in trees {
-            content.push(self.tree_content(definition, vertex, input, copy).await?);
+        for read in trees {
+            content.push(self.tree_content(definition, vertex, read).await?);
         }
-        let id = vertex_key("gantry file 1", vertex, &[whole, content].concat());
+        let id = vertex_key(kinds.content, vertex, &[whole, content].concat());
         self.engine.store.put_result(&[alias], &id.to_string()).map_err(Fault::from)?;
         Ok(Keyed { id, selected })
     }
@@ -181,67 +187,71 @@ impl Solver {
         }
     }
 
-    /// Selects and hashes what one copy reads from the client.
+    /// Selects and hashes what is read from the client.
     async fn client_content(
         &self,
         definition: &Definition,
         source: Digest,
         client: &ClientDirectory,
-        copy: &FileActionCopy,
-    ) -> Result<(Vec<Item>, Digest), Failed> {
+        what: &FileActionCopy,
+    ) -> Result<Selection, Failed> {
         let vertex = definition.vertex(&source).expect("a definition is closed under its inputs");
         self.started(vertex);
-        let hashed = self.hash_client(client, copy).await;
-        // The fault is the copy's: its line names what is missing.
+        let hashed = self.hash_client(client, what).await;
+        // The fault is the reader's: its line names what is missing.
         self.ended(vertex, Outcome::Done);
         Ok(hashed?)
     }
 
-    async fn hash_client(
-        &self,
-        client: &ClientDirectory,
-        copy: &FileActionCopy,
-    ) -> Result<(Vec<Item>, Digest), Fault> {
-        let (store, client, copy) = (Arc::clone(&self.engine.store), client.clone(), copy.clone());
+    async fn hash_client(&self, client: &ClientDirectory, what: &FileActionCopy) -> Result<Selection, Fault> {
+        let (store, client, what) = (Arc::clone(&self.engine.store), client.clone(), what.clone());
         blocking(move || {
             let source = client.source()?;
             let root = source.root();
-            let items = select(&root, &copy)?;
+            let items = select(&root, &what)?;
             let remembered = store.file_hashes();
-            let digest = content::digest(&items, root.ownership, Some(&remembered))?;
+            let content = content::digest(&items, root.ownership, Some(&remembered))?;
             remembered.flush()?;
-            Ok((items, digest))
+            Ok(Selection { items, content })
         })
         .await
     }
 
-    pub(crate) async fn whole_directory(&self, client: &ClientDirectory) -> Result<Digest, Fault> {
+    /// All that takes part of a client's directory, looked at once.
+    pub(crate) async fn whole_directory(&self, client: &ClientDirectory) -> Result<Arc<Selection>, Fault> {
         let everything = whole("/");
-        Ok(self.hash_client(client, &everything).await?.1)
+        let look = || async { Ok(Arc::new(self.hash_client(client, &everything).await?)) };
+        client.whole.get_or_try_init(look).await.cloned()
     }
 
-    /// The content of what one copy reads from another tree, which is made for this if it is not there.
+    /// The content of what is read from another tree, which is made for this if it is not there.
     async fn tree_content(
         &self,
         definition: &Definition,
         vertex: &Vertex,
-        input: usize,
-        copy: &FileActionCopy,
+        read: &Read<'_>,
     ) -> Result<Digest, Failed> {
-        let edge = vertex.inputs[input];
+        let edge = vertex.inputs[read.input];
         let outputs = self.outputs(definition, edge.vertex).await.map_err(Failed::Below)?;
         let Some(Output::Tree(chain)) = outputs.get(edge.index as usize) else {
             return Err(Fault::Graph(format!("{edge} does not exist")).into());
         };
         self.job.unless_cancelled(self.engine.unpack(chain)).await?;
-        let (store, chain, copy) = (Arc::clone(&self.engine.store), chain.clone(), copy.clone());
+        let (store, chain, what) =
+            (Arc::clone(&self.engine.store), chain.clone(), FileActionCopy::clone(&read.what));
         let digest = blocking(move || {
             mounted(&store, &chain, |path| {
                 let source = Source::Tree(path.to_owned());
                 let root = source.root();
-                content::digest(&select(&root, &copy)?, root.ownership, None)
+                content::digest(&select(&root, &what)?, root.ownership, None)
             })?
         });
         Ok(digest.await?)
     }
+}
+
+/// Whether a mount shows an image, a repository or a file as a whole: what they are is known without looking at them.
+fn is_all_of_a_source(definition: &Definition, input: Digest, read: &Read<'_>) -> bool {
+    let vertex = definition.vertex(&input).expect("a definition is closed under its inputs");
+    read.what.src == "/" && matches!(vertex.op.op, Some(Op::Source(_)))
 }

@@ -7,6 +7,7 @@
 mod agent;
 mod blocking;
 mod chain;
+mod client_copies;
 mod content;
 mod engine;
 mod environment;
@@ -24,6 +25,7 @@ mod new_layer;
 mod output;
 mod preflight;
 mod read;
+mod reads;
 mod rooted;
 mod secrets;
 mod select;

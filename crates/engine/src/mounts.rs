@@ -22,10 +22,12 @@ use crate::blocking::blocking;
 use crate::engine::{Engine, Job};
 use crate::error::{At, Fault};
 use crate::file::{Look, MergedTimes, WholeCopy};
-use crate::output::{ClientDirectory, Output};
+use crate::keys::Keyed;
+use crate::output::Output;
 use crate::rooted;
 use crate::secrets::Secret;
 use crate::select::{Ownership, SourceRoot};
+use crate::solver::Solver;
 
 /// The agent that is meant where none is named.
 const DEFAULT_AGENT: &str = "default";
@@ -40,30 +42,38 @@ const RELEASE: Duration = Duration::from_millis(20);
 pub(crate) struct Mounts {
     pub(crate) list: Vec<Mount>,
     directories: Vec<TempDir>,
-    /// What was copied of the client's directories, by input.
-    copies: BTreeMap<i64, PathBuf>,
     locks: Vec<Lock>,
     /// The directory in use by the name of its cache.
     caches: BTreeMap<String, String>,
     agents: Vec<AgentSocket>,
-    cancel: CancellationToken,
+}
+
+/// What a mount shows: these directories over one another, or what is at a path of them.
+struct Shown {
+    directories: Vec<PathBuf>,
+    selector: PathBuf,
 }
 
 impl Mounts {
     /// Prepares all mounts besides the root.
     pub(crate) async fn prepare(
-        engine: &Engine,
-        job: &Job,
+        solver: &Solver,
         exec: &pb::ExecOp,
+        keyed: &Keyed,
         inputs: &[Output],
     ) -> Result<Self, Fault> {
-        let mut mounts = Self { cancel: job.cancel.clone(), ..Self::default() };
+        let (engine, job) = (&solver.engine, &solver.job);
+        let mut mounts = Self::default();
         mounts.lock_caches(engine, job, exec, inputs).await?;
         let cwd = exec.meta.as_ref().map(|meta| meta.cwd.as_str()).unwrap_or_default();
-        for mount in exec.mounts.iter().filter(|mount| mount.dest != "/") {
+        for (position, mount) in exec.mounts.iter().enumerate().filter(|(_, mount)| mount.dest != "/") {
+            let shown = || shown(solver, (position, mount), keyed, inputs);
             let kind = match mount.mount_type() {
-                pb::MountType::Bind => Some(mounts.bind(engine, mount, inputs).await?),
-                pb::MountType::Cache => Some(mounts.cache(engine, mount, inputs).await?),
+                pb::MountType::Bind => Some(mounts.bind(engine, mount, shown().await?)?),
+                pb::MountType::Cache => {
+                    let seed = if mount.input < 0 { None } else { Some(shown().await?) };
+                    Some(mounts.cache(solver, (mount, seed), inputs).await?)
+                }
                 pb::MountType::Tmpfs => Some(tmpfs(mount)),
                 pb::MountType::Secret => secret(job, mount)?,
                 pb::MountType::Ssh => mounts.agent(engine, job, mount)?,
@@ -94,14 +104,8 @@ impl Mounts {
         Ok(())
     }
 
-    async fn bind(
-        &mut self,
-        engine: &Engine,
-        mount: &pb::Mount,
-        inputs: &[Output],
-    ) -> Result<MountKind, Fault> {
-        let selector = PathBuf::from(&mount.selector);
-        let lower = self.directories_of(engine, mount.input, inputs).await?;
+    fn bind(&mut self, engine: &Engine, mount: &pb::Mount, shown: Shown) -> Result<MountKind, Fault> {
+        let Shown { directories: lower, selector } = shown;
         let source = match mount.readonly {
             true => Tree::Layers(lower),
             false => {
@@ -122,36 +126,6 @@ impl Mounts {
         Ok(MountKind::Bind { source, selector, readonly: mount.readonly })
     }
 
-    /// The layers of an input, unpacked; files of the client are copied, as a step must not see what is ignored.
-    async fn directories_of(
-        &mut self,
-        engine: &Engine,
-        input: i64,
-        inputs: &[Output],
-    ) -> Result<Vec<PathBuf>, Fault> {
-        let output = usize::try_from(input).ok().map(|index| inputs.get(index));
-        match output {
-            None => Ok(Vec::new()),
-            Some(Some(Output::Tree(chain))) => {
-                engine.unpack(chain).await?;
-                Ok(chain.directories(&engine.store))
-            }
-            Some(Some(Output::Client(client))) => {
-                if let Some(path) = self.copies.get(&input) {
-                    return Ok(vec![path.clone()]);
-                }
-                let (store, client, cancel) =
-                    (Arc::clone(&engine.store), client.clone(), self.cancel.clone());
-                let copy = blocking(move || copy_client(&store, &client, &cancel)).await?;
-                let path = copy.path().to_owned();
-                self.directories.push(copy);
-                self.copies.insert(input, path.clone());
-                Ok(vec![path])
-            }
-            Some(None) => Err(Fault::Graph(format!("a step has no input {input}"))),
-        }
-    }
-
     fn agent(&mut self, engine: &Engine, job: &Job, mount: &pb::Mount) -> Result<Option<MountKind>, Fault> {
         let options = mount.ssh_opt.clone().unwrap_or_default();
         let id = if options.id.is_empty() { DEFAULT_AGENT } else { &options.id };
@@ -170,27 +144,25 @@ impl Mounts {
 
     async fn cache(
         &mut self,
-        engine: &Engine,
-        mount: &pb::Mount,
+        solver: &Solver,
+        (mount, seed): (&pb::Mount, Option<Shown>),
         inputs: &[Output],
     ) -> Result<MountKind, Fault> {
-        let name = self.claim(&engine.store, cache_pool(mount, inputs), sharing(mount)).await?;
-        let selector = mount.selector.clone();
-        let (seed, rest) = match mount.input {
-            0.. => (Some(self.directories_of(engine, mount.input, inputs).await?), PathBuf::new()),
-            _ => (None, PathBuf::from(&selector)),
-        };
-        let (store, cancel) = (Arc::clone(&engine.store), self.cancel.clone());
+        let store = &solver.engine.store;
+        let name = self.claim(store, cache_pool(mount, inputs), sharing(mount)).await?;
+        // One with a seed is made of what the seed has there, and shown as a whole.
+        let selector = if seed.is_some() { PathBuf::new() } else { PathBuf::from(&mount.selector) };
+        let (store, cancel) = (Arc::clone(store), solver.job.cancel.clone());
         let directory = blocking(move || {
             let directory = store.cache_mount_path(&name);
             let _making = store.lock(&format!("make-cache-{name}"))?;
             if !directory.exists() {
-                make_cache(&store, &directory, seed, (&selector, &cancel))?;
+                make_cache(&store, &directory, seed, &cancel)?;
             }
             Ok(directory)
         })
         .await?;
-        Ok(MountKind::Bind { source: Tree::Directory(directory), selector: rest, readonly: mount.readonly })
+        Ok(MountKind::Bind { source: Tree::Directory(directory), selector, readonly: mount.readonly })
     }
 
     /// The name of a directory of the cache that this step may use: the first that nobody else has, or, for a shared
@@ -218,6 +190,33 @@ impl Mounts {
             }
         }
         Err(Fault::Unsupported(format!("more than {MAX_COPIES} steps with one private cache at once")))
+    }
+}
+
+/// What a mount shows of its input, here to be mounted.
+async fn shown(
+    solver: &Solver,
+    (position, mount): (usize, &pb::Mount),
+    keyed: &Keyed,
+    inputs: &[Output],
+) -> Result<Shown, Fault> {
+    let engine = &solver.engine;
+    let Ok(input) = usize::try_from(mount.input) else {
+        return Ok(Shown { directories: Vec::new(), selector: PathBuf::from(&mount.selector) });
+    };
+    match inputs.get(input) {
+        Some(Output::Tree(chain)) => {
+            engine.unpack(chain).await?;
+            let directories = chain.directories(&engine.store);
+            Ok(Shown { directories, selector: PathBuf::from(&mount.selector) })
+        }
+        Some(Output::Client(_)) => {
+            let selection = keyed.selected.get(&position).expect("a key has what mounts show of the client");
+            let copy = solver.client_copies.get(&engine.store, selection, &solver.job.cancel).await?;
+            let selector = selection.items.first().map(|item| PathBuf::from(&item.name)).unwrap_or_default();
+            Ok(Shown { directories: vec![copy.path().to_owned()], selector })
+        }
+        None => Err(Fault::Graph(format!("a step has no input {input}"))),
     }
 }
 
@@ -266,15 +265,16 @@ fn lock_name(directory: &str) -> String {
 fn make_cache(
     store: &Store,
     place: &Path,
-    seed: Option<Vec<PathBuf>>,
-    (selector, cancel): (&str, &CancellationToken),
+    seed: Option<Shown>,
+    cancel: &CancellationToken,
 ) -> Result<(), Fault> {
     let temporary = store.temp_dir()?;
     let fresh = temporary.path().join("cache");
     match seed {
         None => empty_cache(&fresh)?,
-        Some(layers) => {
-            with_trees(&[Tree::Layers(layers)], |paths| seed_cache(&paths[0], selector, &fresh, cancel))??;
+        Some(Shown { directories, selector }) => {
+            let seed = [Tree::Layers(directories)];
+            with_trees(&seed, |paths| seed_cache(&paths[0], &selector, &fresh, cancel))??;
         }
     }
     fs::rename(&fresh, place).at("rename a cache mount to", place)
@@ -285,16 +285,16 @@ fn empty_cache(fresh: &Path) -> Result<(), Fault> {
     fs::set_permissions(fresh, fs::Permissions::from_mode(0o755)).at("set the mode of", fresh)
 }
 
-fn seed_cache(root: &Path, selector: &str, fresh: &Path, cancel: &CancellationToken) -> Result<(), Fault> {
+fn seed_cache(root: &Path, selector: &Path, fresh: &Path, cancel: &CancellationToken) -> Result<(), Fault> {
     // What is nowhere is told by the copy.
-    if let Ok(path) = rooted::resolve(root, Path::new(selector))
+    if let Ok(path) = rooted::resolve(root, selector)
         && fs::symlink_metadata(&path).is_ok_and(|found| found.is_file())
     {
         return seed_file(&path, fresh);
     }
     empty_cache(fresh)?;
     let source = SourceRoot { path: root, filter: None, ownership: Ownership::Kept };
-    let directory = format!("/{}", selector.trim_start_matches('/'));
+    let directory = rooted::clean(selector).to_string_lossy().into_owned();
     let copy = WholeCopy {
         source: &source,
         directory: &directory,
@@ -364,35 +364,6 @@ fn text_of(secret: &[u8]) -> String {
 fn tmpfs(mount: &pb::Mount) -> MountKind {
     let size = mount.tmpfs_opt.as_ref().and_then(|options| u64::try_from(options.size).ok());
     MountKind::Tmpfs { size: size.filter(|size| *size > 0), readonly: mount.readonly }
-}
-
-fn copy_client(
-    store: &Store,
-    client: &ClientDirectory,
-    cancel: &CancellationToken,
-) -> Result<TempDir, Fault> {
-    let copy = store.temp_dir()?;
-    fs::set_permissions(copy.path(), fs::Permissions::from_mode(0o755)).at("set the mode of", copy.path())?;
-    copy_client_to(client, copy.path(), cancel)?;
-    Ok(copy)
-}
-
-/// Copies what takes part of a client's directory.
-pub(crate) fn copy_client_to(
-    client: &ClientDirectory,
-    target: &Path,
-    cancel: &CancellationToken,
-) -> Result<(), Fault> {
-    let source = client.source()?;
-    WholeCopy {
-        source: &source.root(),
-        directory: "/",
-        look: Look::new(None, -1),
-        merged: MergedTimes::OfSource,
-        cancel,
-    }
-    .to(target)
-    .map(|_| ())
 }
 
 #[cfg(test)]

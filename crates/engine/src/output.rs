@@ -1,14 +1,17 @@
 //! What a vertex gives to those that use it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use gantry_llb::LocalFilter;
 use gantry_sandbox::{Tree, with_trees};
 use gantry_store::Store;
+use tokio::sync::OnceCell;
 
 use crate::chain::LayerChain;
 use crate::error::Fault;
 use crate::file::Source;
+use crate::keys::Selection;
 use crate::select::ContextFilter;
 
 /// What a vertex gives.
@@ -26,6 +29,8 @@ pub(crate) struct ClientDirectory {
     pub(crate) directory: PathBuf,
     /// What of it takes part.
     pub(crate) filter: LocalFilter,
+    /// All of that, once somebody has looked.
+    pub(crate) whole: Arc<OnceCell<Arc<Selection>>>,
 }
 
 impl ClientDirectory {

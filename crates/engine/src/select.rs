@@ -170,7 +170,7 @@ fn require(source: &SourceRoot<'_>, copy: &FileActionCopy, items: &[Item]) -> Re
 fn missing(source: &SourceRoot<'_>, copy: &FileActionCopy, excluded: bool) -> Fault {
     let origin = match source.ownership {
         Ownership::Root => "the build context",
-        Ownership::Kept => "the stage or image that it is copied from",
+        Ownership::Kept => "the stage or image that it comes from",
     };
     Fault::NotInSource { path: copy.src.clone(), origin, excluded }
 }

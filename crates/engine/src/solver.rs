@@ -19,15 +19,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::blocking::blocking;
 use crate::chain::LayerChain;
+use crate::client_copies::{ClientCopies, copy_selected};
 use crate::engine::{Engine, Job};
 use crate::error::{EngineError, Fault};
 use crate::exec::ExecStep;
 use crate::file_step;
 use crate::keys::Keyed;
-use crate::mounts::copy_client_to;
 use crate::new_layer::NewLayer;
 use crate::output::{ClientDirectory, Output};
 use crate::preflight::parse_source;
+use crate::reads::reads;
 
 /// Steps that run at once. Many wait (for the network, a disk, a `sleep`), so this is far above the number of cores;
 /// the limit keeps a graph of thousands of stages from starting thousands of processes.
@@ -42,6 +43,7 @@ pub struct Solver {
     pub(crate) job: Job,
     cells: Mutex<HashMap<Digest, Arc<Cell>>>,
     running: Semaphore,
+    pub(crate) client_copies: ClientCopies,
     /// Cancelled, that is to say set, when the first key could not be had without looking at files.
     pub(crate) work_ahead: CancellationToken,
     /// What failed first.
@@ -77,6 +79,7 @@ impl Solver {
             job,
             cells: Mutex::default(),
             running,
+            client_copies: ClientCopies::default(),
             work_ahead: CancellationToken::new(),
             failure: OnceLock::new(),
             observer: None,
@@ -125,7 +128,8 @@ impl Solver {
         Ok(time)
     }
 
-    /// Makes what copies read from and write to, all at once, as soon as it is known that not everything is cached.
+    /// Makes what is read by content, and what copies write to, all at once, as soon as it is known that not everything is
+    /// cached.
     ///
     /// A copy's key is its source's content, and a copy onto a copy has the first one's key in its own: looked at one
     /// after the other, independent stages would run one after the other. Their errors are reported by who needs them.
@@ -134,9 +138,12 @@ impl Solver {
             () = self.work_ahead.cancelled() => {}
             () = solved.cancelled() => return,
         }
-        let files = definition.vertices().iter().filter(|vertex| matches!(vertex.op.op, Some(Op::File(_))));
-        let inputs = files.flat_map(|vertex| &vertex.inputs).map(|edge| edge.vertex);
-        join_all(inputs.map(|input| self.outputs(definition, input))).await;
+        let inputs = definition.vertices().iter().flat_map(|vertex| match &vertex.op.op {
+            Some(Op::File(_)) => vertex.inputs.iter().collect(),
+            Some(op) => reads(op).iter().filter_map(|read| vertex.inputs.get(read.input)).collect(),
+            None => Vec::new(),
+        });
+        join_all(inputs.map(|input| self.outputs(definition, input.vertex))).await;
     }
 
     /// What made everything stop, if it was in this definition: it says more than that something was stopped.
@@ -241,7 +248,8 @@ impl Solver {
                 let directory = self.job.directories.get(&name);
                 let directory =
                     directory.ok_or_else(|| Fault::Graph(format!("there is no local source `{name}`")))?;
-                Ok(Output::Client(ClientDirectory { directory: directory.clone(), filter }))
+                let directory = directory.clone();
+                Ok(Output::Client(ClientDirectory { directory, filter, whole: Arc::default() }))
             }
             Source::Http(source) => Ok(self.arrived(vertex, self.http(vertex, &source).await?)),
             Source::Git(source) => Ok(self.arrived(vertex, self.git(vertex, &source).await?)),
@@ -292,8 +300,7 @@ impl Solver {
         self.started(vertex);
         let outputs = match vertex.op.op.as_ref() {
             Some(Op::Exec(exec)) => {
-                let (engine, job, inputs) = (&self.engine, &self.job, inputs.as_slice());
-                ExecStep { engine, job, vertex, exec, base, inputs }.run().await?
+                ExecStep { solver: self, vertex, exec, keyed: &keyed, base, inputs: &inputs }.run().await?
             }
             Some(Op::File(file)) => file_step::run(self, file, &keyed, (base, &inputs)).await?,
             _ => return Err(Fault::Graph("only steps are looked up".to_owned()).into()),
@@ -318,18 +325,17 @@ impl Solver {
             Output::Tree(chain) => return Ok(chain.clone()),
             Output::Client(client) => client,
         };
-        let content = self.whole_directory(client).await?;
+        let selection = self.whole_directory(client).await?;
         let mut key = KeyWriter::new("gantry client tree 1");
-        key.part(content.as_bytes());
+        key.part(selection.content.as_bytes());
         let key = key.finish();
         if let Some([Output::Tree(chain)]) = self.recorded(&key)?.as_deref() {
             return Ok(chain.clone());
         }
-        let (store, client, cancel) =
-            (Arc::clone(&self.engine.store), client.clone(), self.job.cancel.clone());
+        let (store, cancel) = (Arc::clone(&self.engine.store), self.job.cancel.clone());
         let chain = blocking(move || {
             let layer = NewLayer::start(&store, &LayerChain::default())?;
-            copy_client_to(&client, &layer.upper(), &cancel)?;
+            copy_selected(&selection, &layer.upper(), &cancel)?;
             layer.keep(&store)
         })
         .await?;
@@ -425,7 +431,7 @@ struct Record {
 }
 
 /// Which input a step builds on.
-fn base_input(vertex: &Vertex) -> Option<usize> {
+pub(crate) fn base_input(vertex: &Vertex) -> Option<usize> {
     let input = match vertex.op.op.as_ref()? {
         Op::Exec(exec) => exec.mounts.iter().find(|mount| mount.dest == "/")?.input,
         Op::File(file) => file.actions.first()?.input,

@@ -250,19 +250,22 @@ impl WholeCopy<'_> {
     pub(crate) fn to(&self, root: &Path) -> Result<Option<Metadata>, Fault> {
         // Like the reference, it replaces what is in the way.
         let action = FileActionCopy { always_replace_existing_dest_paths: true, ..whole(self.directory) };
-        let copier = Copier {
-            root,
-            action: &action,
-            mode: ModeChange::Keep,
-            look: self.look,
-            ownership: self.source.ownership,
-            merged: self.merged,
-            cancel: self.cancel,
-        };
         let items = select(self.source, &action)?;
-        items.iter().try_for_each(|item| copier.copy(item))?;
+        copy_items(&items, &action, (self.look, self.source.ownership, self.merged), root, self.cancel)?;
         Ok(items.first().and_then(|item| item.entries.first()).map(|top| top.metadata.clone()))
     }
+}
+
+/// Copies what was selected, with its modes.
+pub(crate) fn copy_items(
+    items: &[Item],
+    action: &FileActionCopy,
+    (look, ownership, merged): (Look, Ownership, MergedTimes),
+    root: &Path,
+    cancel: &CancellationToken,
+) -> Result<(), Fault> {
+    let copier = Copier { root, action, mode: ModeChange::Keep, look, ownership, merged, cancel };
+    items.iter().try_for_each(|item| copier.copy(item))
 }
 
 /// Copies a file's bytes, and makes sure that they are the bytes that were selected.
