@@ -1,9 +1,12 @@
 //! Where a path of the sandbox really is. The root is made of untrusted layers, whose symbolic links may point
 //! anywhere; here they are followed within the root, also through names that do not exist yet (which openat2(2)'s
-//! RESOLVE_IN_ROOT cannot do). Nothing runs in the root meanwhile, so what was looked at stays as it was.
+//! RESOLVE_IN_ROOT cannot do).
+//!
+//! What was looked at may change: another process may use a cache that is mounted in the root, too. So whoever works on a
+//! place opens it without following any link, and fails if there is one by then.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
@@ -97,9 +100,28 @@ pub(crate) fn resolve(root: BorrowedFd<'_>, path: &str) -> Result<Place, Error> 
 
 /// Opens an existing place as a mere location (O_PATH).
 pub(crate) fn open(root: BorrowedFd<'_>, place: &Place) -> Result<OwnedFd, Error> {
-    let flags = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    rustix::fs::openat2(root, place.path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), flags)
-        .during("open", place.path().display())
+    open_as(root, &place.path(), OFlags::PATH)
+}
+
+/// Opens the directory at an existing place.
+pub(crate) fn open_directory(root: BorrowedFd<'_>, place: &Place) -> Result<OwnedFd, Error> {
+    open_as(root, &place.path(), OFlags::RDONLY | OFlags::DIRECTORY)
+}
+
+/// The directory that the name at `depth`, counted from 1, is in, and that name.
+pub(crate) fn open_parent<'a>(
+    root: BorrowedFd<'_>,
+    place: &'a Place,
+    depth: usize,
+) -> Result<(OwnedFd, &'a OsStr), Error> {
+    let directory = open_as(root, &place.prefix(depth - 1), OFlags::PATH | OFlags::DIRECTORY)?;
+    Ok((directory, &place.names[depth - 1]))
+}
+
+fn open_as(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Error> {
+    let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), within)
+        .during("open", path.display())
 }
 
 fn names_of(path: &Path) -> VecDeque<OsString> {
@@ -153,5 +175,20 @@ mod tests {
                 Error::Setup { action: "resolve".into(), object: path.into(), errno: errno.raw_os_error() };
             assert_eq!(error, expected);
         }
+    }
+
+    #[test]
+    fn what_became_a_link_is_not_followed() {
+        let (dir, host) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir(dir.path().join("cache")).unwrap();
+        let root = fs::File::open(dir.path()).unwrap();
+        let place = resolve(root.as_fd(), "/cache/point/inside").unwrap();
+        fs::remove_dir(dir.path().join("cache")).unwrap();
+        symlink(host.path(), dir.path().join("cache")).unwrap();
+        let made = crate::stubs::create(root.as_fd(), &place, crate::stubs::Kind::Directory);
+        let refused =
+            matches!(&made, Err(Error::Setup { errno, .. }) if *errno == Errno::LOOP.raw_os_error());
+        assert!(refused, "{made:?}");
+        assert_eq!(fs::read_dir(host.path()).unwrap().count(), 0);
     }
 }

@@ -14,7 +14,7 @@ use rustix::fs::{Gid, Mode, OFlags, Timestamps, Uid};
 use rustix::io::Errno;
 
 use crate::error::During;
-use crate::resolve::{Place, resolve};
+use crate::resolve::{Place, open_parent, resolve};
 use crate::{Error, Overlay, Tree, with_trees};
 
 const DIRECTORY_MODE: u32 = 0o755;
@@ -82,16 +82,16 @@ pub(crate) fn build(
 pub(crate) fn create(root: BorrowedFd<'_>, place: &Place, kind: Kind) -> Result<(), Error> {
     let depth = place.depth();
     for end in place.existing() + 1..=depth {
-        let path = place.prefix(end);
+        let (parent, name) = open_parent(root, place, end)?;
         let created = if end == depth && kind == Kind::File {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-            rustix::fs::openat(root, &path, flags, Mode::from_raw_mode(FILE_MODE)).map(drop)
+            rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(FILE_MODE)).map(drop)
         } else {
-            rustix::fs::mkdirat(root, &path, Mode::from_raw_mode(DIRECTORY_MODE))
+            rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(DIRECTORY_MODE))
         };
         match created {
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error).during("create mount point", path.display()),
+            Err(error) => return Err(error).during("create mount point", place.prefix(end).display()),
         }
     }
     Ok(())

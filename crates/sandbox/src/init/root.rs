@@ -93,15 +93,16 @@ impl Root {
         if !place.exists() || self.stubs.contains(&place.path()) {
             return Ok(None);
         }
-        let stat = rustix::fs::statat(&self.tree, place.path(), AtFlags::SYMLINK_NOFOLLOW)
-            .during("examine", dest)?;
+        let found = resolve::open(self.tree.as_fd(), &place)?;
+        let stat = rustix::fs::fstat(&found).during("examine", dest)?;
         Ok(Some(Mode::from_raw_mode(stat.st_mode)))
     }
 
-    /// Sets the permission bits of what is at `dest`.
+    /// Sets the permission bits of the directory at `dest`.
     pub(super) fn set_mode(&self, dest: &str, mode: Mode) -> Result<(), Error> {
         let place = resolve::resolve(self.tree.as_fd(), dest)?;
-        rustix::fs::chmodat(&self.tree, place.path(), mode, AtFlags::empty()).during("set the mode of", dest)
+        let directory = resolve::open_directory(self.tree.as_fd(), &place)?;
+        rustix::fs::fchmod(&directory, mode).during("set the mode of", dest)
     }
 
     /// The directory that holds `path`, which is made if it is missing, and the path's name in it.
@@ -118,9 +119,9 @@ impl Root {
         stubs::create(self.tree.as_fd(), &place, Kind::Directory)?;
         let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
         for depth in place.existing() + 1..=place.depth() {
-            let directory = place.prefix(depth);
-            rustix::fs::chownat(&self.tree, &directory, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-                .during("set the owner of", directory.display())?;
+            let (parent, name) = resolve::open_parent(self.tree.as_fd(), &place, depth)?;
+            rustix::fs::chownat(&parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+                .during("set the owner of", place.prefix(depth).display())?;
         }
         Ok(())
     }
