@@ -141,7 +141,9 @@ fn root_a_step_runs_again_for_what_its_mounts_show_and_for_nothing_else() {
         mounts.join("\n"),
         copies[1]
     ));
-    ["seen", "unseen", "shown/f"].map(|file| world.gantry.write(file, "1\n"));
+    for file in ["seen", "unseen", "shown/f"] {
+        world.gantry.write(file, "1\n");
+    }
     assert_eq!(build(&world, &[]).executed.len(), 4);
     for (file, again) in [
         ("unseen", vec![copies[0], copies[1]]),

@@ -48,8 +48,8 @@ struct Kinds {
     definition: &'static str,
 }
 
-const FILE: Kinds = Kinds { content: "gantry file 1", definition: "gantry file alias 1" };
-const EXEC: Kinds = Kinds { content: "gantry step 2", definition: "gantry step alias 2" };
+const FILE: Kinds = Kinds { content: "gantry file 2", definition: "gantry file alias 2" };
+const EXEC: Kinds = Kinds { content: "gantry step 3", definition: "gantry step alias 3" };
 
 /// A key over the operation, parts that stand for its inputs, and which outputs of them it uses.
 pub(crate) fn vertex_key(kind: &str, vertex: &Vertex, parts: &[Digest]) -> Digest {
@@ -129,7 +129,9 @@ impl Solver {
         let mut selected = BTreeMap::new();
         let mut content = Vec::new();
         let mut trees = Vec::new();
-        let mut by_identity: BTreeSet<usize> = (0..vertex.inputs.len()).collect();
+        let mut by_content = BTreeSet::new();
+        // What is written to counts as a whole, even if a part of it is read, too.
+        let mut as_a_whole: BTreeSet<usize> = base_input(vertex).into_iter().collect();
         for read in &reads {
             let edge = vertex.inputs.get(read.input);
             let edge = edge.ok_or_else(|| {
@@ -140,15 +142,14 @@ impl Solver {
                 content.push(selection.content);
                 selected.insert(read.position, Arc::new(selection));
             } else if is_all_of_a_source(definition, edge.vertex, read) {
-                continue;
+                as_a_whole.insert(read.input);
             } else {
                 trees.push(read);
             }
-            by_identity.remove(&read.input);
+            by_content.insert(read.input);
         }
-        // What is written to counts as a whole, even if a part of it is read, too.
-        by_identity.extend(base_input(vertex).filter(|base| *base < vertex.inputs.len()));
-        let whole = self.identities(definition, vertex, |input| by_identity.contains(&input)).await?;
+        let counts_whole = |input| as_a_whole.contains(&input) || !by_content.contains(&input);
+        let whole = self.identities(definition, vertex, counts_whole).await?;
         if trees.is_empty() {
             let id = vertex_key(kinds.content, vertex, &[whole, content].concat());
             return Ok(Keyed { id, selected });
@@ -250,7 +251,7 @@ impl Solver {
     }
 }
 
-/// Whether a mount shows an image, a repository or a file as a whole: what they are is known without looking at them.
+/// Whether an image, a repository or a file is read as a whole: what they are is known without looking at them.
 fn is_all_of_a_source(definition: &Definition, input: Digest, read: &Read<'_>) -> bool {
     let vertex = definition.vertex(&input).expect("a definition is closed under its inputs");
     read.what.src == "/" && matches!(vertex.op.op, Some(Op::Source(_)))

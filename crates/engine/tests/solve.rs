@@ -200,6 +200,35 @@ fn root_a_step_runs_only_if_what_it_depends_on_changed() {
 }
 
 #[test]
+fn root_what_is_read_as_a_whole_counts_so_beside_a_part_of_it() {
+    let mut world = World::new();
+    let mut builder = Builder::new();
+    let base = source(&mut builder, BASE, &[]);
+    let action = |position: i64, src: &str| pb::FileAction {
+        input: if position == 0 { -1 } else { position },
+        secondary_input: 0,
+        output: if position == 1 { 0 } else { -1 },
+        action: Some(pb::file_action::Action::Copy(copy(src, "/to/"))),
+    };
+    let file = pb::FileOp { actions: vec![action(0, "/"), action(1, "/etc")] };
+    let op = pb::Op { op: Some(pb::op::Op::File(file)), ..pb::Op::default() };
+    let result = builder.add(op, vec![edge(base)], named("both"));
+    let definition = builder.finish(Some(edge(result)), vec![]);
+    assert_eq!(world.solve(&definition).1, ["both"]);
+    assert_eq!(world.solve(&definition).1, NONE);
+    let other = ImageBuilder::new("linux/amd64").layer(&[
+        Entry::dir("etc"),
+        Entry::file("etc/passwd", "app:x:7:8::/:/bin/sh\n"),
+        Entry::file("old", "new"),
+    ]);
+    let images = HashMap::from([("library/base".to_owned(), other.build())]);
+    world.images = Arc::new(Images { images, fetched: Mutex::default() });
+    assert_eq!(world.solve(&definition).1, ["both"]);
+    let text = world.look(&definition, |root| fs::read_to_string(root.join("to/old")).unwrap());
+    assert_eq!(text, "new");
+}
+
+#[test]
 fn root_ignoring_the_cache_runs_everything() {
     let world = World::new();
     assert_eq!(world.solve(&two_stages()).1, ALL);
