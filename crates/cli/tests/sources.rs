@@ -472,6 +472,15 @@ fn root_the_epoch_of_a_source() {
         created(&["--build-arg=SOURCE_DATE_EPOCH=time", "."]).as_deref(),
         Some("2014-05-13T16:53:20Z")
     );
+    let digest = Digest::of("x");
+    world.dockerfile(&format!(
+        "FROM scratch AS time\nADD --checksum={digest} {} /\nFROM scratch\nCOPY --from=time / /\n",
+        web.url("/f")
+    ));
+    // Fetched or found: a file that is named by its content has no time.
+    for _ in 0..2 {
+        assert_ne!(created(&["--build-arg=SOURCE_DATE_EPOCH=time", "."]), commit);
+    }
     let refused = build(&world, &["--build-arg=SOURCE_DATE_EPOCH=tomorrow", "."]).code(2);
     assert!(refused.stderr.contains("invalid SOURCE_DATE_EPOCH"), "{}", refused.stderr);
 }

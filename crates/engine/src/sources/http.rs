@@ -154,7 +154,9 @@ impl Solver {
         let remembered = Remembered { etag: version.etag, modified, file: identity.to_string() };
         let text = serde_json::to_string(&remembered).expect("a record is plain data");
         self.engine.store.put_result(&[*address], &text)?;
-        Ok(Arrived { tree, identity, time: modified.map(seconds), outcome: Outcome::Done })
+        // What was asked for by its content has no time, whether it had to be fetched or not.
+        let time = modified.filter(|_| source.checksum.is_none()).map(seconds);
+        Ok(Arrived { tree, identity, time, outcome: Outcome::Done })
     }
 }
 
