@@ -129,6 +129,21 @@ fn root_the_dockerfile_of_a_remote_context_can_be_anywhere() {
 }
 
 #[test]
+fn root_caches_with_other_seeds_are_other_caches() {
+    let seeded = |from: &str| {
+        format!(
+            "RUN --mount=type=cache,id=x,from={from},target=/c cat /c/f > /{from} && echo 1 > /c/g && ls /c\n"
+        )
+    };
+    let world = World::new(&format!("FROM BASE\n{}{}", seeded("one"), seeded("two")));
+    for name in ["one", "two"] {
+        world.gantry.write(&format!("{name}/f"), name);
+    }
+    let image = built(&world, &["--build-context=one=one", "--build-context=two=two", "."]);
+    assert_eq!(["one", "two"].map(|name| text(&image, name)), ["one", "two"]);
+}
+
+#[test]
 fn root_a_context_may_be_called_context() {
     let world =
         World::bare("FROM scratch\nCOPY --from=context f /\nCOPY Dockerfile /\nCOPY --from=dockerfile g /\n");

@@ -247,7 +247,7 @@ fn cache_pool(mount: &pb::Mount, inputs: &[Output]) -> String {
             let layers: Vec<String> = match seed {
                 Output::Tree(chain) => chain.layers().iter().map(ToString::to_string).collect(),
                 // What it holds today is the seed of a directory that is not there, and nothing else.
-                Output::Client(_) => vec!["client".to_owned()],
+                Output::Client(client) => vec!["client".to_owned(), client.name.clone()],
             };
             // Framed by the lengths: a selector may look like a layer.
             let fields = [id, mount.selector.as_str()].into_iter().chain(layers.iter().map(String::as_str));

@@ -26,6 +26,8 @@ pub(crate) enum Output {
 /// A local source.
 #[derive(Debug, Clone)]
 pub(crate) struct ClientDirectory {
+    /// What the graph calls it.
+    pub(crate) name: String,
     pub(crate) directory: PathBuf,
     /// What of it takes part.
     pub(crate) filter: LocalFilter,

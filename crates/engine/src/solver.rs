@@ -249,7 +249,7 @@ impl Solver {
                 let directory =
                     directory.ok_or_else(|| Fault::Graph(format!("there is no local source `{name}`")))?;
                 let directory = directory.clone();
-                Ok(Output::Client(ClientDirectory { directory, filter, whole: Arc::default() }))
+                Ok(Output::Client(ClientDirectory { name, directory, filter, whole: Arc::default() }))
             }
             Source::Http(source) => Ok(self.arrived(vertex, self.http(vertex, &source).await?)),
             Source::Git(source) => Ok(self.arrived(vertex, self.git(vertex, &source).await?)),
