@@ -2,10 +2,9 @@
 //!
 //! Entries come in the order of a walk that takes the names of each directory in byte order, so parents precede
 //! children. Times are whole seconds, owners are numbers, only the attributes that belong to an image are kept:
-//! what the reference builder writes, entry for entry, with one difference. A directory that hides what is below
-//! gets the opaque marker of the specification instead of one whiteout for each hidden name.
+//! what the reference builder writes, entry for entry.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io::{Read, Write};
@@ -70,7 +69,8 @@ pub struct Written {
 /// Writes what an overlay directory changes, as a layer blob, and makes its index, in one pass. Memory grows with the
 /// number of files, not with their size.
 ///
-/// Whiteouts and opaque directories of overlayfs become those of the OCI image specification.
+/// Whiteouts of overlayfs become those of the OCI image specification. So do opaque directories, if it is known what they
+/// hide: one whiteout for each name, as the specification recommends; else they get its opaque marker.
 ///
 /// # Errors
 /// When the tree cannot be read, `out` cannot be written, or a file's name would delete another file in the layer.
@@ -177,6 +177,8 @@ struct Visit<'a> {
     metadata: Metadata,
     attributes: Vec<Vec<u8>>,
     below: Below<'a>,
+    /// Whether nothing of what is below shows through, as nothing of its parent's does.
+    replaces: bool,
 }
 
 /// What the layers below have under a name.
@@ -184,6 +186,17 @@ enum Below<'a> {
     Unknown,
     Nothing,
     Child(&'a LowerChild),
+}
+
+/// What a directory is laid over.
+#[derive(Clone, Copy)]
+enum Onto<'a> {
+    /// Nobody knows.
+    Unknown,
+    /// Both are seen.
+    Merged(&'a LowerDir),
+    /// Of this, nothing is seen.
+    Replaced(&'a LowerDir),
 }
 
 struct Walk<'a, W> {
@@ -212,21 +225,29 @@ impl<'a, W: Write> Walk<'a, W> {
 
     /// Writes everything; the index is empty if nobody records.
     fn run(mut self, root: &Path, lower: Option<&LowerDir>) -> Result<LayerIndex, LayerError> {
-        self.visit_children(root, b"", lower)?;
+        self.visit_children(root, b"", lower.map_or(Onto::Unknown, Onto::Merged))?;
         self.tar.finish().map_err(LayerError::Output)?;
         Ok(self.recorder.map(Recorder::finish).unwrap_or_default())
     }
 
     /// Visits what is in a directory; `prefix` is its name in the archive, with a slash unless it is the root.
-    fn visit_children(
-        &mut self,
-        directory: &Path,
-        prefix: &[u8],
-        lower: Option<&LowerDir>,
-    ) -> Result<(), LayerError> {
-        for child in sorted_names(directory)? {
-            let path = directory.join(&child);
-            let below = lower.map(|lower| lower.child(&child)).transpose()?;
+    fn visit_children(&mut self, directory: &Path, prefix: &[u8], onto: Onto<'_>) -> Result<(), LayerError> {
+        let lower = match onto {
+            Onto::Unknown => None,
+            Onto::Merged(lower) | Onto::Replaced(lower) => Some(lower),
+        };
+        let replaces = matches!(onto, Onto::Replaced(_));
+        let own = names(directory)?;
+        let hidden = if let Onto::Replaced(lower) = onto { lower.names()? } else { BTreeSet::new() };
+        for child in own.union(&hidden) {
+            let path = directory.join(child);
+            let below = lower.map(|lower| lower.child(child)).transpose()?;
+            if !own.contains(child) {
+                if matches!(below, Some(Some(_))) {
+                    self.emit_whiteout(prefix, child)?;
+                }
+                continue;
+            }
             let visit = Visit {
                 metadata: fs::symlink_metadata(&path)
                     .map_err(|error| LayerError::path("look at", &path, error))?,
@@ -238,8 +259,9 @@ impl<'a, W: Write> Walk<'a, W> {
                     Some(Some(child)) => Below::Child(child),
                 },
                 path,
+                replaces,
             };
-            self.visit(visit, &child)?;
+            self.visit(visit, child)?;
         }
         Ok(())
     }
@@ -275,13 +297,17 @@ impl<'a, W: Write> Walk<'a, W> {
         if matches!(visit.below, Below::Nothing) {
             return Ok(());
         }
-        let parent = &visit.name[..visit.name.len() - child.len()];
+        self.emit_whiteout(&visit.name[..visit.name.len() - child.len()], child)
+    }
+
+    fn emit_whiteout(&mut self, parent: &[u8], child: &OsStr) -> Result<(), LayerError> {
         let name = [parent, WHITEOUT_PREFIX, child.as_bytes()].concat();
         self.emit(Entry::marker(name, Kind::File), None)
     }
 
     fn directory(&mut self, visit: &Visit<'_>, entry: Entry, unchanged: bool) -> Result<(), LayerError> {
         let merging = match self.tree {
+            Tree::Overlay if visit.replaces => Merging::Opaque,
             Tree::Overlay => overlay::merging(&visit.path, &visit.attributes)?,
             Tree::Merged => Merging::Merges,
         };
@@ -293,11 +319,11 @@ impl<'a, W: Write> Walk<'a, W> {
                     "it is a renamed directory of an overlay with redirects",
                 ));
             }
-            (Merging::Opaque, Below::Unknown) => (true, None),
-            (Merging::Opaque, Below::Child(below)) => (below.metadata.is_dir(), Some(&nothing)),
-            (Merging::Merges, Below::Unknown) => (false, None),
-            (Merging::Merges, Below::Child(below)) => (false, Some(&below.inside)),
-            (_, Below::Nothing) => (false, Some(&nothing)),
+            (Merging::Opaque, Below::Unknown) => (true, Onto::Unknown),
+            (Merging::Opaque, Below::Child(below)) => (false, Onto::Replaced(&below.inside)),
+            (Merging::Merges, Below::Unknown) => (false, Onto::Unknown),
+            (Merging::Merges, Below::Child(below)) => (false, Onto::Merged(&below.inside)),
+            (_, Below::Nothing) => (false, Onto::Merged(&nothing)),
         };
         let name = entry.name.clone();
         let depth = self.pending.len();
@@ -403,15 +429,10 @@ impl<'a, W: Write> Walk<'a, W> {
     }
 }
 
-fn sorted_names(directory: &Path) -> Result<Vec<OsString>, LayerError> {
+fn names(directory: &Path) -> Result<BTreeSet<OsString>, LayerError> {
     let failed = |error| LayerError::path("list", directory, error);
-    let mut names = fs::read_dir(directory)
-        .map_err(failed)?
-        .map(|child| child.map(|child| child.file_name()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(failed)?;
-    names.sort_unstable();
-    Ok(names)
+    let children = fs::read_dir(directory).map_err(failed)?;
+    children.map(|child| child.map(|child| child.file_name())).collect::<Result<_, _>>().map_err(failed)
 }
 
 /// Whether a file is in the upper directory only because it was copied up, as the reference builder decides it.

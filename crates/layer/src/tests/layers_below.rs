@@ -48,10 +48,26 @@ fn root_marks_that_hide_nothing_are_left_out() {
     upper.whiteout("gone").whiteout("hidden").whiteout("never");
 
     let lower = vec![middle.root().to_owned(), bottom.root().to_owned()];
-    let expected = [".wh.gone", "dir/", "dir/.wh..wh..opq", "fresh/", "replaced/", "shadowed/"];
+    let expected = [".wh.gone", "dir/", "dir/.wh.old", "fresh/", "replaced/", "shadowed/"];
     assert_eq!(sorted(upper.listing(Some(lower))), expected);
     assert_eq!(upper.listing(Some(Vec::new())), ["dir/", "fresh/", "replaced/", "shadowed/"]);
     assert_eq!(upper.listing(None).len(), 11);
+}
+
+#[test]
+fn root_a_directory_made_anew_deletes_by_name_what_was_there() {
+    let below = Tree::new();
+    below.dir("d").file("d/gone", "").dir("d/sub").file("d/sub/old", "").file("d/sub/same", "").dir("d/lost");
+    below.file("d/lost/x", "").file("d/was", "");
+    let upper = Tree::new();
+    upper.dir("d").xattr("d", "trusted.overlay.opaque", b"y");
+    upper.dir("d/sub").file("d/sub/same", "other").file("d/sub/new", "").dir("d/was");
+    let expected =
+        ["d/", "d/.wh.gone", "d/.wh.lost", "d/sub/", "d/sub/.wh.old", "d/sub/new", "d/sub/same", "d/was/"];
+    assert_eq!(sorted(upper.listing(Some(vec![below.root().to_owned()]))), expected);
+    let empty = Tree::new();
+    empty.dir("d").xattr("d", "trusted.overlay.opaque", b"y");
+    assert_eq!(empty.listing(Some(vec![upper.root().to_owned()])), ["d/", "d/.wh.sub", "d/.wh.was"]);
 }
 
 fn sorted(mut lines: Vec<String>) -> Vec<String> {
@@ -136,7 +152,7 @@ fn root_overlayfs_sees_the_same_through_the_layer_as_through_its_own_directory()
     let expected = [
         "etc/",
         "etc/conf.d/",
-        "etc/conf.d/.wh..wh..opq",
+        "etc/conf.d/.wh.a",
         "etc/conf.d/b",
         "etc/.wh.old",
         "etc/passwd",
