@@ -235,7 +235,10 @@ impl From<EngineError> for Error {
                 );
             }
             Fault::NoSuchUser { .. } => {
-                plain.hints.push("add it to the image first, or give a number instead of a name".to_owned());
+                plain.hints.push(
+                    "add it to the image first, or give a number; with --link, which sees nothing of the image, only numbers do"
+                        .to_owned(),
+                );
             }
             _ => {}
         }

@@ -13,11 +13,13 @@ use crate::failure::{self, clean};
 pub(super) struct Plain {
     out: Box<dyn Write + Send>,
     steps: Steps,
+    /// What is doubtful about the Dockerfile: it is shown when all is over, and not lost among the steps.
+    findings: Vec<String>,
 }
 
 impl Plain {
     pub(super) fn new(out: Box<dyn Write + Send>) -> Self {
-        Self { out, steps: Steps::default() }
+        Self { out, steps: Steps::default(), findings: Vec::new() }
     }
 
     fn line(&mut self, text: &str) {
@@ -73,8 +75,7 @@ impl View for Plain {
                 hints.iter().for_each(|hint| self.line(&format!("hint: {}", clean(hint))));
             }
             Event::Finding { rule, message, excerpt } => {
-                let shown = failure::render_finding(*rule, message, excerpt, false);
-                shown.lines().for_each(|line| self.line(line));
+                self.findings.push(failure::render_finding(*rule, message, excerpt, false));
             }
             Event::Built { digest } => self.line(&format!("built {digest}")),
             Event::Tagged { reference, digest } => self.line(&format!("tagged {reference} as {digest}")),
@@ -83,6 +84,8 @@ impl View for Plain {
     }
 
     fn finish(&mut self, _: bool, _: Moment) {
+        let findings = std::mem::take(&mut self.findings);
+        findings.iter().flat_map(|finding| finding.lines()).for_each(|line| self.line(line));
         let _ = self.out.flush();
     }
 }

@@ -37,6 +37,8 @@ struct State {
     tails: HashMap<usize, VecDeque<String>>,
     /// Lines for above the drawing, which stay.
     settled: Vec<String>,
+    /// Lines for below it, when it is over: what is doubtful about the Dockerfile.
+    findings: Vec<String>,
     drawn: usize,
 }
 
@@ -74,7 +76,7 @@ impl View for Tty {
             Event::Finding { rule, message, excerpt } => {
                 let colour = console::colors_enabled_stderr();
                 let shown = failure::render_finding(*rule, message, excerpt, colour);
-                state.settled.extend(shown.lines().map(str::to_owned));
+                state.findings.extend(shown.lines().map(str::to_owned));
             }
             Event::Built { digest } => state.settled.push(format!("built {digest}")),
             Event::Tagged { reference, digest } => {
@@ -128,6 +130,9 @@ impl State {
         let (height, width) = (usize::from(height).max(4), usize::from(width).max(20));
         // Nobody is left to tell if the terminal is gone.
         let _ = term.clear_last_lines(self.drawn);
+        if last {
+            self.settled.append(&mut self.findings);
+        }
         for line in self.settled.drain(..) {
             let _ = term.write_line(&truncate_str(&line, width, "…"));
         }
