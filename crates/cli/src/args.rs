@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use gantry_release::Secret;
 
 use crate::{command, exit};
@@ -17,6 +18,35 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// What the process was started with.
+    pub(crate) fn of_process() -> Result<Self, clap::Error> {
+        let mut command = command();
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+/// The command line, with what scripts write to `docker buildx build`: switches with a value, `--push=false`.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommand("build", |build| build.mut_args(with_value))
+}
+
+fn with_value(argument: Arg) -> Arg {
+    match argument.get_action() {
+        ArgAction::SetTrue => argument
+            .action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .default_value("false")
+            .hide_default_value(true)
+            .value_name("BOOL")
+            .value_parser(boolean),
+        _ => argument,
+    }
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 build failed, 2 usage or configuration, 3 not allowed, 4 not found, \
@@ -157,6 +187,11 @@ fn boolean(text: &str) -> Result<bool, &'static str> {
     gantry_release::parse_bool(text).ok_or("write true or false")
 }
 
+/// A path, or nothing: `--metadata-file=` of a script whose variable is not set.
+fn maybe_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(Secret::new(text))
 }
@@ -206,7 +241,8 @@ pub(crate) struct Build {
     /// Name for the image, `registry/name:tag`
     #[arg(short, long, value_name = "NAME")]
     pub(crate) tag: Vec<String>,
-    /// Platforms to build for, `linux/amd64,linux/arm64`
+    /// Platforms to build for, `linux/amd64,linux/arm64` [default: DOCKER_DEFAULT_PLATFORM, else that of the last stage, else
+    /// the machine's]
     #[arg(long, value_delimiter = ',', value_name = "PLATFORM")]
     pub(crate) platform: Vec<String>,
     /// Build-time variable; without a value, it is taken from the environment
@@ -291,10 +327,10 @@ pub(crate) struct Build {
     #[arg(long, value_enum, default_value_t = VerifyLevel::Enforce, value_name = "LEVEL")]
     pub(crate) verify: VerifyLevel,
     /// Write digests of the result to this file, as JSON
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = maybe_path())]
     pub(crate) metadata_file: Option<PathBuf>,
     /// Write the image's id to this file
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = maybe_path())]
     pub(crate) iidfile: Option<PathBuf>,
     /// Answer a question instead of building: `check` (is the Dockerfile well written?), `outline` (which arguments and
     /// secrets does the target take?), `targets` (which stages are there?), `convertllb` (which graph?) or
@@ -302,10 +338,7 @@ pub(crate) struct Build {
     #[arg(long, value_name = "METHOD", default_value = "build", hide_default_value = true)]
     pub(crate) call: String,
     /// Short for --call=check
-    #[arg(
-        long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
-        default_value = "false", hide_default_value = true, value_parser = boolean
-    )]
+    #[arg(long)]
     pub(crate) check: bool,
     /// How to show progress
     #[arg(long, value_enum, default_value_t = ProgressMode::Auto, env = "BUILDKIT_PROGRESS")]
@@ -313,10 +346,73 @@ pub(crate) struct Build {
     /// Show no progress, and print the image's id
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) without_effect: WithoutEffect,
     /// Files that the Dockerfile copies: a directory, the address of a git repository or of an archive, or `-` for an
     /// archive or a Dockerfile on standard input
     #[arg(value_name = "CONTEXT")]
     pub(crate) context: String,
+}
+
+/// Flags of Docker's builders that change nothing here. Each is accepted, as scripts have them.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
+pub(crate) struct WithoutEffect {
+    #[arg(long, hide = true)]
+    rm: bool,
+    #[arg(long, hide = true)]
+    force_rm: bool,
+    #[arg(long, hide = true)]
+    compress: bool,
+    #[arg(long, hide = true)]
+    squash: bool,
+    #[arg(long, hide = true)]
+    isolation: Option<String>,
+    #[arg(long, hide = true)]
+    security_opt: Vec<String>,
+    #[arg(short, long, hide = true)]
+    memory: Option<String>,
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    memory_swap: Option<String>,
+    #[arg(short, long, hide = true)]
+    cpu_shares: Option<String>,
+    #[arg(long, hide = true)]
+    cpu_period: Option<String>,
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    cpu_quota: Option<String>,
+    #[arg(long, hide = true)]
+    cpuset_cpus: Option<String>,
+    #[arg(long, hide = true)]
+    cpuset_mems: Option<String>,
+}
+
+impl WithoutEffect {
+    /// What whoever gave them should know.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let limits = [
+            ("memory", &self.memory),
+            ("memory-swap", &self.memory_swap),
+            ("cpu-shares", &self.cpu_shares),
+            ("cpu-period", &self.cpu_period),
+            ("cpu-quota", &self.cpu_quota),
+            ("cpuset-cpus", &self.cpuset_cpus),
+            ("cpuset-mems", &self.cpuset_mems),
+        ];
+        let given = limits.iter().filter(|(_, value)| value.is_some());
+        let mut warnings: Vec<String> = given
+            .map(|(name, _)| format!("--{name} has no effect: steps have the limits of gantry itself"))
+            .collect();
+        if self.squash {
+            warnings.push(
+                "--squash has no effect: a last stage that copies the files has the same result".to_owned(),
+            );
+        }
+        if !self.security_opt.is_empty() {
+            warnings
+                .push("--security-opt has no effect: RUN --security=insecure says it for a step".to_owned());
+        }
+        warnings
+    }
 }
 
 const VERIFY_HELP: &str = "An IMAGE is a reference, an OCI layout, an archive of one or of `docker save`, or a result in the \
@@ -368,6 +464,7 @@ pub(crate) enum VerifyLevel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressMode {
     /// `tty` on a terminal, else `plain`
+    #[value(alias = "")]
     Auto,
     /// Lines that change
     Tty,
@@ -394,12 +491,30 @@ pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_definitions_are_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn what_scripts_write_to_docker() {
+        let build = |arguments: &[&str]| {
+            let words = ["gantry", "build"].iter().chain(arguments).chain(&["."]);
+            let cli = Cli::from_arg_matches(&command().try_get_matches_from(words).unwrap()).unwrap();
+            match cli.command {
+                Command::Build(build) => *build,
+                other => panic!("{other:?}"),
+            }
+        };
+        let switches = build(&["--push=false", "--load", "--pull=true", "--no-cache", "--no-cache=0", "-q"]);
+        let found = [switches.push, switches.load, switches.pull, switches.no_cache, switches.quiet];
+        assert_eq!(found, [false, true, true, false, true]);
+        let empty = build(&["--progress=", "--metadata-file=", "--target=", "--file="]);
+        assert_eq!((empty.progress, empty.metadata_file), (ProgressMode::Auto, Some(PathBuf::new())));
+        let old = build(&["--rm", "--force-rm=true", "-m", "2g", "--cpu-quota=-1", "--security-opt", "x"]);
+        let warnings = old.without_effect.warnings();
+        assert_eq!(warnings.len(), 3, "{warnings:?}");
     }
 }

@@ -38,7 +38,8 @@ pub(crate) fn steps(args: &Build) -> Result<StepOptions, Error> {
         cgroup_parent: args.cgroup_parent.clone().unwrap_or_default(),
     };
     let variable = |name: &str| env::var_os(name);
-    let secrets = args.secret.iter().map(|text| secret::parse(text, variable));
+    let secrets =
+        args.secret.iter().filter(|text| !text.is_empty()).map(|text| secret::parse(text, variable));
     let mut agents = BTreeMap::new();
     for text in args.ssh.iter().filter(|text| !text.is_empty()) {
         let (id, paths) = ssh::parse(text, variable)?;

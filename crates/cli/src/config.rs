@@ -12,9 +12,11 @@
 mod credentials;
 mod file;
 mod flags;
+mod proxies;
 mod publish;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
 
@@ -68,6 +70,15 @@ pub(crate) fn verify_rules(global: &Global) -> Result<Rules, Error> {
 pub(crate) fn publish_terms(global: &Global) -> Result<Terms, Error> {
     let tables = read_files(global)?.into_iter().map(|(_, file)| file.publish);
     Ok(tables.reduce(publish::PublishTable::or).unwrap_or_default().terms())
+}
+
+/// The build arguments for the proxies that Docker's configuration gives to every build.
+pub(crate) fn proxies() -> Result<BTreeMap<String, String>, Error> {
+    let engine = env::var("DOCKER_HOST").unwrap_or_default();
+    match docker_directory() {
+        Some(directory) => proxies::read(&directory.join("config.json"), &engine),
+        None => Ok(BTreeMap::new()),
+    }
 }
 
 /// Our own files, the most important first.

@@ -19,8 +19,6 @@ mod terms;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
-
 use crate::args::{Cli, Command, RegistryCommand};
 
 /// How long abandoned work may take to tidy up. What is not tidy then, the next command removes.
@@ -31,7 +29,7 @@ fn main() -> ExitCode {
     if let Some(code) = gantry_sandbox::run_if_supervisor() {
         return code;
     }
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::of_process() {
         Ok(cli) => cli,
         Err(error) => return args::refuse(&error),
     };

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use gantry_oci::{Platform, Reference};
 use gantry_release::{
-    BuildReport, BuildRequest, Class, Destination, Dockerfile, Error, Gantry, Naming, Output, VerifyMode,
-    VerifyPolicy, build, check_writable,
+    BuildReport, BuildRequest, Class, Destination, Dockerfile, Error, Event, Events, Gantry, Naming, Output,
+    VerifyMode, VerifyPolicy, build, check_writable,
 };
 
 use super::call;
@@ -23,6 +23,8 @@ use crate::{annotation_spec, attest_spec, build_flags, config, exit, metadata, o
 
 /// The reproducible-builds convention.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// The platform to build for, if no flag says it.
+const PLATFORM: &str = "DOCKER_DEFAULT_PLATFORM";
 /// How much provenance a metadata file has: `min`, `max` or `disabled`.
 const METADATA_PROVENANCE: &str = "BUILDX_METADATA_PROVENANCE";
 /// Whether a metadata file has the warnings of the build.
@@ -31,6 +33,8 @@ const METADATA_WARNINGS: &str = "BUILDX_METADATA_WARNINGS";
 /// Runs the command.
 pub(crate) async fn run(global: &Global, args: &Build) -> Result<ExitCode, Error> {
     let mode = progress::mode(args.quiet, args.progress)?;
+    let files = [&args.metadata_file, &args.iidfile]
+        .map(|path| path.as_deref().filter(|path| !path.as_os_str().is_empty()));
     let request = request(global, args)?;
     let method = match (args.check, args.call.as_str()) {
         (true, "build") => "check",
@@ -45,12 +49,15 @@ pub(crate) async fn run(global: &Global, args: &Build) -> Result<ExitCode, Error
         return call::run(global, args, &request, asked).await;
     }
     let prints_id = mode == ProgressMode::Quiet && !request.outputs.iter().any(Output::is_to_stdout);
-    for path in args.metadata_file.iter().chain(&args.iidfile) {
+    for path in files.into_iter().flatten() {
         check_writable(path)?;
     }
     let gantry = Gantry::open(config::settings(global)?)?;
     let signals = Signals::watch()?;
     let display = Arc::new(progress::start(mode));
+    for message in args.without_effect.warnings() {
+        display.event(Event::Warning { message, hints: Vec::new() });
+    }
     let built = build(&gantry, request, Arc::clone(&display) as _, signals.cancel.clone()).await;
     display.finish(built.is_ok());
     match (built, signals.received()) {
@@ -59,7 +66,8 @@ pub(crate) async fn run(global: &Global, args: &Build) -> Result<ExitCode, Error
                 true => display.warnings(),
                 false => Vec::new(),
             };
-            metadata::record(args.metadata_file.as_deref(), args.iidfile.as_deref(), &report, &warnings)?;
+            let [metadata_file, iidfile] = files;
+            metadata::record(metadata_file, iidfile, &report, &warnings)?;
             if prints_id {
                 print_id(&report)?;
             }
@@ -89,10 +97,10 @@ fn request(global: &Global, args: &Build) -> Result<BuildRequest, Error> {
     Ok(BuildRequest {
         context: build_flags::main_context(&args.context),
         contexts: build_flags::named_contexts(&args.build_context)?,
-        dockerfile: dockerfile(args.file.as_deref())?,
-        target: args.target.clone(),
-        platforms: args.platform.iter().map(|text| platform(text)).collect::<Result<_, _>>()?,
-        build_args: build_args(&args.build_arg)?,
+        dockerfile: dockerfile(given(args.file.as_deref()))?,
+        target: given(args.target.as_deref()).map(str::to_owned),
+        platforms: platforms(&args.platform, env::var(PLATFORM).ok())?,
+        build_args: build_args(&args.build_arg, config::proxies()?)?,
         labels: args.label.iter().map(|text| label(text)).collect::<Result<_, _>>()?,
         tags,
         outputs,
@@ -102,6 +110,7 @@ fn request(global: &Global, args: &Build) -> Result<BuildRequest, Error> {
         reported_provenance: args
             .metadata_file
             .as_ref()
+            .filter(|path| !path.as_os_str().is_empty())
             .and_then(|_| metadata::provenance_mode(&env::var(METADATA_PROVENANCE).unwrap_or_default())),
         cache: build_flags::cache(args)?,
         pull: args.pull,
@@ -154,6 +163,27 @@ pub(crate) fn verify_mode(level: VerifyLevel) -> VerifyMode {
     }
 }
 
+/// A value, unless it is empty: scripts write `--target=$TARGET` whether they have one or not.
+fn given(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// The platforms of the flag, each once, or else that of the environment.
+fn platforms(texts: &[String], default: Option<String>) -> Result<Vec<Platform>, Error> {
+    let texts = texts.iter().map(String::as_str).filter(|text| !text.is_empty());
+    let mut platforms = Vec::new();
+    for text in texts {
+        let platform = platform(text)?;
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    if let Some(text) = default.filter(|text| platforms.is_empty() && !text.is_empty()) {
+        platforms.push(text.parse().map_err(|error| usage(format!("{PLATFORM}: {error}")))?);
+    }
+    Ok(platforms)
+}
+
 fn dockerfile(file: Option<&str>) -> Result<Dockerfile, Error> {
     match file {
         None => Ok(Dockerfile::InContext),
@@ -173,8 +203,12 @@ pub(crate) fn platform(text: &str) -> Result<Platform, Error> {
     text.parse().map_err(|error| usage(format!("--platform: {error}")))
 }
 
-/// The build arguments; the time of everything that is built may come from the environment, too, as with buildx.
-fn build_args(texts: &[String]) -> Result<BTreeMap<String, String>, Error> {
+/// The build arguments; the time of everything that is built may come from the environment, too, and proxies from
+/// Docker's configuration, as with buildx.
+fn build_args(
+    texts: &[String],
+    proxies: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, Error> {
     let mut found = BTreeMap::new();
     if let Ok(epoch) = env::var(EPOCH)
         && !epoch.is_empty()
@@ -183,6 +217,11 @@ fn build_args(texts: &[String]) -> Result<BTreeMap<String, String>, Error> {
     }
     for text in texts {
         found.extend(build_arg(text)?);
+    }
+    for (name, proxy) in proxies {
+        if !found.keys().any(|given: &String| given.eq_ignore_ascii_case(&name)) {
+            found.insert(name, proxy);
+        }
     }
     Ok(found)
 }
@@ -244,6 +283,30 @@ mod tests {
         assert_eq!(build_arg("A_VARIABLE_THAT_NOBODY_SETS").unwrap(), None);
         assert!(build_arg("=x").is_err() && build_arg("").is_err());
         let texts = ["A=1", "A=2"].map(str::to_owned);
-        assert_eq!(build_args(&texts).unwrap()["A"], "2", "the last one counts");
+        let proxies = [("HTTP_PROXY", "http://a"), ("NO_PROXY", "b")];
+        let proxies = || proxies.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let found = build_args(&texts, proxies()).unwrap();
+        assert_eq!((&*found["A"], &*found["HTTP_PROXY"]), ("2", "http://a"), "the last one counts");
+        let found = build_args(&["http_proxy=".to_owned()], proxies()).unwrap();
+        assert_eq!(found.get("HTTP_PROXY"), None, "what is said counts, even if it is nothing");
+        assert_eq!(found["NO_PROXY"], "b");
+    }
+
+    #[test]
+    fn platforms_that_are_asked_for() {
+        let of = |texts: &[&str], default: Option<&str>| {
+            let texts: Vec<_> = texts.iter().map(|&text| text.to_owned()).collect();
+            platforms(&texts, default.map(str::to_owned))
+                .map(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        };
+        let arm = Some("linux/arm64");
+        assert_eq!(
+            of(&["linux/amd64", "linux/arm64", "linux/arm64/v8"], arm).unwrap(),
+            "linux/amd64 linux/arm64"
+        );
+        assert_eq!(of(&[""], arm).unwrap(), "linux/arm64");
+        assert_eq!(of(&[], Some("")).unwrap(), "");
+        let error = of(&[], Some("a/b/c/d")).unwrap_err();
+        assert!(error.message.starts_with("DOCKER_DEFAULT_PLATFORM: "), "{}", error.message);
     }
 }
