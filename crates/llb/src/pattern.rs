@@ -4,12 +4,15 @@
 //! `moby/patternmatcher`, where `**` crosses directories, the last match wins and a match of a directory counts for
 //! everything below it. [`Glob`] is Go's `path.Match`, which COPY uses for wildcards in its sources. Both are
 //! compiled to a small automaton whose running time is the product of the two lengths, or, where ignore files speak
-//! the language of Go's regular expressions, to one of those: a hostile pattern cannot make a build hang.
+//! the language of Go's regular expressions, to one of those. Few words can make a large expression, so all that a list has
+//! share one limit: a hostile list is refused before it takes seconds or gigabytes.
 
 mod expression;
 mod program;
+mod room;
 
 use program::{Flavour, Program};
+use room::Room;
 
 /// Why a text is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,12 +33,13 @@ pub struct PatternError {
 pub fn read_ignore_file(text: &str) -> Result<Vec<String>, PatternError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut patterns = Vec::new();
+    let mut room = Room::default();
     for (index, line) in text.lines().enumerate() {
         if line.starts_with('#') || line.trim().is_empty() {
             continue;
         }
         let pattern = normal_pattern(line.trim());
-        Rule::new(&pattern).map_err(|error| PatternError { line: Some(index + 1), ..error })?;
+        Rule::new(&pattern, &mut room).map_err(|error| PatternError { line: Some(index + 1), ..error })?;
         patterns.push(pattern);
     }
     Ok(patterns)
@@ -95,8 +99,11 @@ pub struct Known(Vec<bool>);
 impl Matcher {
     /// Compiles patterns; empty ones are skipped.
     pub fn new(patterns: &[impl AsRef<str>]) -> Result<Self, PatternError> {
+        let mut room = Room::default();
         let patterns = patterns.iter().map(|pattern| pattern.as_ref().trim());
-        let rules = patterns.filter(|pattern| !pattern.is_empty()).map(|pattern| Rule::new(&clean(pattern)));
+        let rules = patterns
+            .filter(|pattern| !pattern.is_empty())
+            .map(|pattern| Rule::new(&clean(pattern), &mut room));
         Ok(Self { rules: rules.collect::<Result<_, _>>()? })
     }
 
@@ -166,7 +173,7 @@ struct Rule {
 }
 
 impl Rule {
-    fn new(pattern: &str) -> Result<Self, PatternError> {
+    fn new(pattern: &str, room: &mut Room) -> Result<Self, PatternError> {
         let (reincludes, path) = match pattern.strip_prefix('!') {
             Some(path) => (true, path),
             None => (false, pattern),
@@ -178,16 +185,9 @@ impl Rule {
         let error = |reason| PatternError { pattern: path.to_owned(), reason, line: None };
         // What comes in there first need not be right for this language, but for the other one.
         program::check_beginning(path).map_err(error)?;
-        Ok(Self { reincludes, program: compile(path, Flavour::IgnoreFile)? })
+        let program = Program::compile(path, Flavour::IgnoreFile, room).map_err(error)?;
+        Ok(Self { reincludes, program })
     }
-}
-
-fn compile(pattern: &str, flavour: Flavour) -> Result<Program, PatternError> {
-    Program::compile(pattern, flavour).map_err(|reason| PatternError {
-        pattern: pattern.to_owned(),
-        reason,
-        line: None,
-    })
 }
 
 /// One pattern of Go's `path.Match`, compiled.
@@ -197,7 +197,8 @@ pub struct Glob(Program);
 impl Glob {
     /// Compiles a pattern.
     pub fn new(pattern: &str) -> Result<Self, PatternError> {
-        compile(pattern, Flavour::Go).map(Self)
+        let program = Program::compile(pattern, Flavour::Go, &mut Room::default());
+        program.map(Self).map_err(|reason| PatternError { pattern: pattern.to_owned(), reason, line: None })
     }
 
     /// Whether the pattern matches the whole of `name`; `*` and `?` do not match a `/`.

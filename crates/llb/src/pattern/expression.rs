@@ -8,7 +8,10 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
+use regex::Error;
 use regex::bytes::{Regex, RegexBuilder};
+
+use super::room::Room;
 
 /// Classes with names, inside of brackets. The two syntaxes agree on what is in them.
 const NAMED: [&str; 14] = [
@@ -19,19 +22,38 @@ const NAMED: [&str; 14] = [
 const MAX_REPEAT: u32 = 1000;
 /// What one compiled pattern may take in memory. A pattern of a file takes some kilobytes.
 const MAX_SIZE: usize = 4 << 20;
+/// The size that is tried first, and doubled until the pattern fits. Most patterns are smaller.
+const FIRST_SIZE: usize = 4 << 10;
+/// How many bytes a pattern may have. No path is longer, and some need a thousand times as much while they are read.
+const MAX_LENGTH: usize = 4096;
+/// What a byte of a pattern counts for, as what takes long to read may be compiled to nothing.
+const READING: usize = 64;
 
 const BAD_CLASS: &str = "it has a class that cannot be";
 const BAD_ESCAPE: &str = "it has a backslash before a letter or digit that means nothing there";
 const BAD_REPEAT: &str = "it repeats something that cannot be repeated so";
 
+const TOO_LARGE: &str = "it is too large for an expression";
+
 /// Compiles a pattern, or says what is wrong with it.
-pub(super) fn compile(pattern: &str) -> Result<Regex, &'static str> {
+pub(super) fn compile(pattern: &str, room: &mut Room) -> Result<Regex, &'static str> {
+    if pattern.len() > MAX_LENGTH {
+        return Err(TOO_LARGE);
+    }
+    room.take(pattern.len() * READING)?;
     let written = written(pattern);
     let rewritten = Rewriter { rest: &written, out: String::new(), last: Last::Nothing }.run()?;
-    RegexBuilder::new(&rewritten)
-        .size_limit(MAX_SIZE)
-        .build()
-        .map_err(|_| "it means nothing, or is too large")
+    // How large an expression is nobody tells, only whether it is larger than a limit.
+    let mut size = FIRST_SIZE;
+    loop {
+        room.take(size)?;
+        match RegexBuilder::new(&rewritten).size_limit(size).build() {
+            Ok(expression) => return Ok(expression),
+            Err(Error::CompiledTooBig(_)) if size < MAX_SIZE => size *= 2,
+            Err(Error::CompiledTooBig(_)) => return Err(TOO_LARGE),
+            Err(_) => return Err("it means nothing"),
+        }
+    }
 }
 
 /// The expression that `moby/patternmatcher` makes.

@@ -9,6 +9,7 @@ use std::str::Chars;
 use regex::bytes::Regex;
 
 use super::expression;
+use super::room::Room;
 
 /// What `**` means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,9 +65,9 @@ enum Token {
 
 impl Program {
     /// Compiles a pattern, or says what is wrong with it.
-    pub(super) fn compile(pattern: &str, flavour: Flavour) -> Result<Self, &'static str> {
+    pub(super) fn compile(pattern: &str, flavour: Flavour, room: &mut Room) -> Result<Self, &'static str> {
         if flavour == Flavour::IgnoreFile && pattern.contains(['\\', '[', ']']) {
-            return Self::expression(pattern);
+            return Self::expression(pattern, room);
         }
         let tokens = tokenise(pattern, flavour)?;
         let mut prefix = String::new();
@@ -85,15 +86,15 @@ impl Program {
             }
             // As text these characters mean themselves, beside wildcards they do not.
             _ if flavour == Flavour::IgnoreFile && pattern.contains(['{', '}', '|', '^']) => {
-                return Self::expression(pattern);
+                return Self::expression(pattern, room);
             }
             _ => Shortcut::None,
         };
         Ok(Self { shortcut, prefix, tokens })
     }
 
-    fn expression(pattern: &str) -> Result<Self, &'static str> {
-        let shortcut = Shortcut::Expression(expression::compile(pattern)?);
+    fn expression(pattern: &str, room: &mut Room) -> Result<Self, &'static str> {
+        let shortcut = Shortcut::Expression(expression::compile(pattern, room)?);
         Ok(Self { shortcut, prefix: String::new(), tokens: Vec::new() })
     }
 

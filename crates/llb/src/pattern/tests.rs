@@ -226,6 +226,24 @@ fn a_hostile_pattern_ends() {
 }
 
 #[test]
+fn a_list_of_expressions_has_room_for_real_ones_only() {
+    // What they are compiled to grows with their numbers, what they need to be read grows with their lengths.
+    let full = "with those before it, it is too large for a list of expressions";
+    for (pattern, lines) in [(r"\pL{40}", 1000), (&r"\pL{0}".repeat(500), 1000)] {
+        let error = read_ignore_file(&format!("{pattern}\n").repeat(lines)).unwrap_err();
+        assert!(error.line.is_some_and(|line| line > 3 && line < lines / 2), "{pattern}: {error:?}");
+        assert_eq!(error.reason, full);
+    }
+    assert_eq!(Matcher::new(&[r"\pL{40}"; 1000]).unwrap_err().reason, full);
+    for pattern in [r"\pL{1000}", &r"\pL{0}".repeat(100_000)] {
+        assert_eq!(Matcher::new(&[pattern]).unwrap_err().reason, "it is too large for an expression");
+    }
+    let lines = (0..500)
+        .map(|line| format!("**/*.py[cod]\n!src-{line}/[Bb]in/*.{{js,ts}}\nnode_modules/**/{line}*.c\n"));
+    assert_eq!(read_ignore_file(&lines.collect::<String>()).unwrap().len(), 1500);
+}
+
+#[test]
 fn wildcards_are_seen_unless_protected() {
     for (text, wild) in [
         ("a", false),
