@@ -104,7 +104,7 @@ pub(crate) fn through<T>(
     if !missing.is_empty() {
         return Ok(Conversion::NeedsImages(missing));
     }
-    let mut converter = Converter::new(&options, images, &stages, file.escape, lint);
+    let mut converter = Converter::new(&options, images, &stages, lint);
     converter.epoch = epoch;
     converter.build_stages(reach)?;
     converter.lint.verdict()?;
@@ -165,20 +165,14 @@ impl<'a> Place<'a> {
 }
 
 impl<'a> Converter<'a> {
-    fn new(
-        options: &'a Options,
-        images: &'a Images,
-        stages: &'a Stages,
-        escape: char,
-        lint: &'a mut Linter,
-    ) -> Self {
+    fn new(options: &'a Options, images: &'a Images, stages: &'a Stages, lint: &'a mut Linter) -> Self {
         let count = stages.list.len();
         let mut converter = Self {
             options,
             images,
             stages,
             mentions: std::iter::repeat_with(Mentions::default).take(count).collect(),
-            lexer: Lexer::new(escape),
+            lexer: stages.lexer.clone(),
             lint,
             ignored: copy::Ignored::new(&options.exclude),
             graph: Graph::default(),
@@ -222,6 +216,8 @@ impl<'a> Converter<'a> {
             for command in commands {
                 let place = Place { stage: *stage, command };
                 self.instruction(&mut state, place).map_err(|fault| fault.at(place.lines()))?;
+                // The name of a step is the instruction as it was written, if it cannot be expanded.
+                self.lexer.within_limits().map_err(|fault| fault.at(place.lines()))?;
                 let bytes = self.histories.remember(&mut state);
                 self.spend(bytes).map_err(|fault| fault.at(place.lines()))?;
             }

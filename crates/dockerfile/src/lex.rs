@@ -3,19 +3,20 @@
 //! `$v`, `${v}` and the forms `:-` `-` `:+` `+` `:?` `?` `#` `##` `%` `%%` `/` `//`, nested to a limit. The escape
 //! character is the file's own. Nothing here knows about instructions.
 
+mod limits;
 mod pattern;
+mod template;
 mod variable;
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use crate::environment::Environment;
 use crate::error::Fault;
+use limits::Spent;
 
 /// How deep `${a:-${b:-…}}` may nest. Real files stop at two or three.
 const MAX_NESTING: usize = 64;
-/// How long a text may become. Doubling a variable sixty times must end in an error and not in an empty memory.
-const MAX_EXPANSION: usize = 4 << 20;
-
 /// How much of a text a message quotes: its lines are shown anyway.
 const MAX_QUOTED: usize = 200;
 
@@ -30,8 +31,8 @@ pub(crate) enum Quotes {
     Ignore,
 }
 
-/// The rules for one text.
-#[derive(Debug, Clone, Copy)]
+/// The rules for one text. What texts cost is counted together for a lexer and its clones, so a file has only one.
+#[derive(Debug, Clone)]
 pub(crate) struct Lexer {
     /// The escape character.
     pub(crate) escape: char,
@@ -41,6 +42,8 @@ pub(crate) struct Lexer {
     pub(crate) raw_escapes: bool,
     /// Whether a variable that is not set stays as it was written.
     pub(crate) keep_unset: bool,
+    /// What they have cost so far.
+    pub(crate) spent: Rc<Spent>,
 }
 
 /// An expanded word.
@@ -57,7 +60,7 @@ pub(crate) struct Expanded {
 impl Lexer {
     /// The ordinary rules.
     pub(crate) fn new(escape: char) -> Self {
-        Self { escape, quotes: Quotes::Process, raw_escapes: false, keep_unset: false }
+        Self { escape, quotes: Quotes::Process, raw_escapes: false, keep_unset: false, spent: Rc::default() }
     }
 
     /// Expands a text into one word: blanks in it stay.
@@ -91,6 +94,11 @@ impl Lexer {
         let output = scan.until(None, self.raw_escapes).map_err(|fault| failed(text, fault))?;
         Ok(output.words)
     }
+
+    /// Refuses to go on after a text that went beyond a limit, for those who did without the text.
+    pub(crate) fn within_limits(&self) -> Result<(), Fault> {
+        self.spent.verdict()
+    }
 }
 
 /// The text without a byte order mark before it, which the scanner that BuildKit reads words with passes over.
@@ -105,10 +113,6 @@ fn failed(text: &str, fault: Fault) -> Fault {
     }
 }
 
-fn too_large() -> Fault {
-    Fault::semantics(format!("it grows beyond {} MiB", MAX_EXPANSION >> 20))
-}
-
 /// A walk over one text.
 struct Scan<'a> {
     lexer: &'a Lexer,
@@ -116,9 +120,8 @@ struct Scan<'a> {
     chars: std::iter::Peekable<std::str::Chars<'a>>,
     raw_escapes: bool,
     depth: usize,
+    /// How many bytes variables were replaced by.
     produced: usize,
-    /// The steps that patterns took.
-    work: usize,
     /// The word so far, of the innermost text that is being read.
     word: String,
     used: BTreeSet<String>,
@@ -141,7 +144,6 @@ impl<'a> Scan<'a> {
             raw_escapes: lexer.raw_escapes,
             depth: 0,
             produced: 0,
-            work: 0,
             word: String::new(),
             used: BTreeSet::new(),
             unset: BTreeSet::new(),
@@ -161,6 +163,17 @@ impl<'a> Scan<'a> {
     fn quoted(&mut self, output: &mut Output, text: &str) {
         output.text.push_str(text);
         self.word.push_str(text);
+    }
+
+    /// Adds a text whose blanks separate words.
+    fn unquoted(&mut self, output: &mut Output, text: &str) {
+        output.text.push_str(text);
+        let mut parts = text.split(char::is_whitespace);
+        self.word.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            self.end_word(output);
+            self.word.push_str(part);
+        }
     }
 
     fn end_word(&mut self, output: &mut Output) {
@@ -201,11 +214,7 @@ impl<'a> Scan<'a> {
                 }
                 '$' => {
                     let value = self.dollar()?;
-                    self.produced += value.len();
-                    if self.produced > MAX_EXPANSION {
-                        return Err(too_large());
-                    }
-                    value.chars().for_each(|char| self.char(output, char));
+                    self.unquoted(output, &value);
                 }
                 '<' => {
                     let mark = self.heredoc_mark();

@@ -20,6 +20,7 @@ pub(crate) use written::{Written, read};
 
 use crate::error::{Error, Fault, Lines};
 use crate::instruction::{Instruction, Kind, check_casing};
+use crate::lex::Lexer;
 use crate::lint::Linter;
 use crate::options::{NamedContext, Options};
 use crate::parser::Dockerfile;
@@ -43,7 +44,8 @@ pub(crate) struct Stages {
     /// The arguments before the first stage, with the predefined ones.
     pub(crate) globals: Globals,
     by_name: BTreeMap<String, StageId>,
-    escape: char,
+    /// The rules for its texts.
+    pub(crate) lexer: Lexer,
     /// Why a base cannot be the name of an image. Everything else about stages is refused before.
     misnamed: Option<Error>,
 }
@@ -135,8 +137,8 @@ pub(crate) struct Draft {
     pub(crate) stages: Vec<Written>,
     /// The arguments before the first one, with the predefined ones.
     pub(crate) globals: Globals,
-    /// The escape character.
-    pub(crate) escape: char,
+    /// The rules for its texts.
+    pub(crate) lexer: Lexer,
 }
 
 impl Draft {
@@ -156,9 +158,10 @@ impl Draft {
         );
         let target_name = options.target.as_deref().or_else(|| written.last()?.from.name.as_deref());
         let predefined = Globals::predefined(target_name, options);
-        predefined.check_defaults(&arguments, &written, file.escape, lint);
-        let globals = predefined.with(&arguments, file.escape, &options.build_args)?;
-        Ok(Self { stages: written, globals, escape: file.escape })
+        let lexer = Lexer::new(file.escape);
+        predefined.check_defaults(&arguments, &written, &lexer, lint);
+        let globals = predefined.with(&arguments, &lexer, &options.build_args)?;
+        Ok(Self { stages: written, globals, lexer })
     }
 }
 
@@ -170,7 +173,7 @@ impl Stages {
             target: 0,
             globals: draft.globals,
             by_name: BTreeMap::new(),
-            escape: draft.escape,
+            lexer: draft.lexer,
             misnamed: None,
         };
         for (index, stage) in draft.stages.into_iter().enumerate() {

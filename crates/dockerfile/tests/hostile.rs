@@ -1,7 +1,7 @@
 //! Damaged Dockerfiles: whatever the text is, a conversion ends, and with a result or an error that has a place.
 //!
 //! The texts are the fixtures with pieces cut out, doubled and mixed up by a generator with a fixed seed, so that a
-//! failure happens again.
+//! failure happens again. Others are written to grow: they end in a moment, or not at all.
 
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be read has to end the test")]
 
@@ -84,4 +84,79 @@ fn ends(text: &[u8]) -> bool {
         }
     }
     panic!("asks for images without end: {}", String::from_utf8_lossy(text));
+}
+
+/// What is made of a text without images.
+fn converted(text: &str) -> Result<gantry_dockerfile::Converted, String> {
+    let options = Options::new("linux/arm64".parse().unwrap(), "linux/amd64".parse().unwrap());
+    match convert(text.as_bytes(), &options, &Images::default()) {
+        Ok(Conversion::Done(converted)) => Ok(*converted),
+        Ok(_) => panic!("it needs nothing"),
+        Err(error) => Err(error.message),
+    }
+}
+
+/// As many lines, each made of its number.
+fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
+    (0..count).map(|number| line(number) + "\n").collect()
+}
+
+#[test]
+fn variables_that_grow_are_refused() {
+    let value = "x".repeat(60_000);
+    // 60 KB, 3.6 MB, and 1.8 GB.
+    let (one, some, many) = ("\"$a\"", format!("\"{}\"", "$a".repeat(60)), "$a".repeat(30_000));
+    let stage = format!("FROM scratch\nENV a={value}\n");
+    let (text, file) =
+        ("it grows beyond 4 MiB", "what the variables of the file stand for grows beyond 64 MiB");
+    for (name, dockerfile, message) in [
+        ("a word", format!("{stage}ENV b={many}"), text),
+        ("a word in quotes", format!("{stage}ENV b=\"{many}\""), text),
+        ("a word for another", format!("{stage}ENV b=${{u:-\"{many}\"}}"), text),
+        ("a replacement", format!("{stage}ENV b=\"${{a//x/\"$a\"}}\""), text),
+        ("a template", format!("{stage}ENV b=${{a//*/'{}'}}", "$0".repeat(500)), text),
+        ("the name of a step", format!("{stage}RUN {many}"), text),
+        (
+            "pairs of a line",
+            format!("{stage}ENV {}", lines(2_000, |i| format!("b{i}={some} \\")) + "c=1"),
+            file,
+        ),
+        ("lines", stage.clone() + &lines(2_000, |i| format!("LABEL l{i}={some}")), file),
+        ("many lines", stage.clone() + &lines(20_000, |i| format!("LABEL l{i}={one}")), file),
+        ("names of steps", stage.clone() + &lines(2_000, |_| format!("RUN {some}")), file),
+        ("volumes", format!("{stage}VOLUME {}", some.clone() + &format!(" {some}").repeat(500)), file),
+        ("ports", stage.clone() + &lines(2_000, |i| format!("EXPOSE {}${{u:+{some}}}", i + 1)), file),
+        (
+            "global arguments",
+            format!("ARG a={value}\n{}FROM scratch", lines(2_000, |i| format!("ARG b{i}={some}"))),
+            file,
+        ),
+        (
+            "bases",
+            format!("ARG a={value}\n{}", lines(2_000, |i| format!("FROM scratch${{u:+{some}}} AS s{i}"))),
+            file,
+        ),
+        ("inline files", stage.clone() + &lines(2_000, |_| format!("COPY <<E /\n{some}\nE")), file),
+    ] {
+        let error = converted(&dockerfile).err().unwrap_or_else(|| panic!("{name} is refused"));
+        assert!(error.contains(message), "{name}: {error}");
+    }
+}
+
+#[test]
+fn patterns_that_take_long_are_refused() {
+    let stage = format!("FROM scratch\nENV a={}\n", "a".repeat(60_000));
+    for (name, dockerfile) in [
+        ("a pattern", format!("{stage}ENV b=${{a#{}b}}", "*a".repeat(20_000))),
+        ("a template", format!("{stage}ENV b=${{a//a/'{}'}}", "$0-".repeat(20_000))),
+        ("lines", stage.clone() + &lines(20_000, |i| format!("LABEL l{i}=${{a#*a*a*b}}"))),
+        ("names of steps", stage.clone() + &lines(20_000, |i| format!("RUN {i} ${{a%*a*a*b}}"))),
+        ("inline files", stage.clone() + &lines(20_000, |_| "COPY <<E /\n${a#*a*a*b}\nE".to_owned())),
+    ] {
+        let error = converted(&dockerfile).err().unwrap_or_else(|| panic!("{name} is refused"));
+        assert!(error.contains("the values that they are matched against are too long"), "{name}: {error}");
+    }
+    // A template may be long, and there may be many matches.
+    let nothing = converted(&format!("{stage}LABEL l=<${{a//a/'${}'}}>", "b".repeat(60_000))).unwrap();
+    assert_eq!(nothing.config.config.labels.unwrap()["l"], "<>");
 }

@@ -105,7 +105,8 @@ impl Converter<'_> {
         copy: &Copy,
         place: Place<'_>,
     ) -> Result<Vec<(String, String)>, Fault> {
-        let lexer = crate::lex::Lexer { quotes: crate::lex::Quotes::Ignore, ..crate::lex::Lexer::new('\\') };
+        let quotes = crate::lex::Quotes::Ignore;
+        let lexer = crate::lex::Lexer { quotes, escape: '\\', ..self.lexer.clone() };
         let mut files = Vec::new();
         for heredoc in &copy.inline {
             let mut body = heredoc.body();

@@ -103,7 +103,7 @@ fn source(value: &str, draft: &Draft, options: &Options) -> Result<Option<Defini
 
 /// The one source of a stage that is nothing else.
 fn only_source(stage: &Written, draft: &Draft, options: &Options) -> Result<Definition, Fault> {
-    let lexer = Lexer::new(draft.escape);
+    let lexer = &draft.lexer;
     let base = lexer.word(&stage.from.base, &draft.globals.values)?.text;
     if base != SCRATCH {
         return Err(Fault::semantics(format!("{NAME} stage must use FROM scratch")));
@@ -113,9 +113,9 @@ fn only_source(stage: &Written, draft: &Draft, options: &Options) -> Result<Defi
     let mut found = None;
     for instruction in &stage.commands {
         match &instruction.kind {
-            Kind::Arg(definitions) => declare(&mut environment, definitions, options, &lexer)?,
+            Kind::Arg(definitions) => declare(&mut environment, definitions, options, lexer)?,
             Kind::Copy(copy) if copy.kind == CopyKind::Add && found.is_none() => {
-                found = Some(added_source(copy, &environment, &lexer)?);
+                found = Some(added_source(copy, &environment, lexer)?);
             }
             Kind::Copy(copy) if copy.kind == CopyKind::Add => {
                 return Err(Fault::semantics(format!("{NAME} stage must contain exactly one remote ADD")));

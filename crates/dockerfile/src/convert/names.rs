@@ -81,7 +81,7 @@ impl Converter<'_> {
         environment: &Environment,
         place: Place<'_>,
     ) -> String {
-        let lexer = Lexer { quotes: Quotes::Keep, keep_unset: true, ..self.lexer };
+        let lexer = Lexer { quotes: Quotes::Keep, keep_unset: true, ..self.lexer.clone() };
         let expanded = lexer.word(text, environment).map(|expanded| expanded.text);
         let text = upper_keyword(expanded.as_deref().unwrap_or(text));
         self.step_name(state, place.stage, &text, Step::Command(place))

@@ -1,11 +1,12 @@
 //! The patterns of `${v#p}`, `${v%p}` and `${v/p/r}`: `*`, `?` and characters, no classes.
 //!
 //! Matching keeps the set of all places that it may have come to, so its time is the product of the lengths. A pattern
-//! with a star has one match per line at most, so that replacing all matches takes no longer.
+//! with a star has one match per line at most, so that finding all matches takes no longer. What takes their place costs by
+//! itself: see [`Template`].
 
+use super::template::Template;
 use super::without_mark;
 use crate::error::Fault;
-use crate::unicode::{is_digit, is_letter};
 
 /// A pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,9 +87,8 @@ impl Pattern {
         format!("{}{replacement}{}", text(&chars[..start]), text(&chars[end..]))
     }
 
-    /// The value with all matches replaced; none if it becomes longer than `limit` bytes. As in BuildKit, the
-    /// replacement is a template of Go's `regexp`: `$0` is the match, `$$` a dollar, any other name nothing.
-    pub(super) fn replace_all(&self, value: &str, replacement: &str, limit: usize) -> Option<String> {
+    /// The value with all matches replaced; none if it becomes longer than `limit` bytes.
+    pub(super) fn replace_all(&self, value: &str, template: &Template, limit: usize) -> Option<String> {
         let chars: Vec<char> = value.chars().collect();
         let starts = self.starts(&chars);
         let mut result = String::new();
@@ -100,12 +100,9 @@ impl Pattern {
                 // An empty match right behind another one does not count.
                 Some(length) if length > 0 || last_end != Some(at) => {
                     let found: String = chars[at..at + length].iter().collect();
-                    result.push_str(&expand_template(replacement, &found));
+                    template.expand(&found, &mut result, limit)?;
                     at += length;
                     last_end = Some(at);
-                    if result.len() > limit {
-                        return None;
-                    }
                     if length > 0 {
                         continue;
                     }
@@ -115,7 +112,7 @@ impl Pattern {
             result.extend(chars.get(at));
             at += 1;
         }
-        Some(result)
+        (result.len() <= limit).then_some(result)
     }
 
     /// Where matches start: the ends of backward matches.
@@ -211,34 +208,4 @@ impl<'a> Matcher<'a> {
         }
         found
     }
-}
-
-fn expand_template(template: &str, found: &str) -> String {
-    let mut result = String::new();
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('$') {
-        result.push_str(before);
-        let (braced, body) = after.strip_prefix('{').map_or((false, after), |body| (true, body));
-        let length = body.find(|c: char| !is_letter(c) && !is_digit(c) && c != '_').unwrap_or(body.len());
-        let (name, behind) = body.split_at(length);
-        rest = match (braced, behind.strip_prefix('}')) {
-            _ if after.starts_with('$') => {
-                result.push('$');
-                &after[1..]
-            }
-            (true, Some(behind)) if !name.is_empty() => {
-                result.push_str(if name == "0" { found } else { "" });
-                behind
-            }
-            (false, _) if !name.is_empty() => {
-                result.push_str(if name == "0" { found } else { "" });
-                behind
-            }
-            _ => {
-                result.push('$');
-                after
-            }
-        };
-    }
-    result + rest
 }

@@ -1,30 +1,38 @@
 //! What follows a `$`: names, braces, modifiers.
 
+use std::borrow::Cow;
+
+use super::Scan;
+use super::limits::{Excess, MAX_EXPANSION};
 use super::pattern::{Extent, Pattern};
-use super::{MAX_EXPANSION, Scan};
+use super::template::Template;
 use crate::error::Fault;
 use crate::unicode::{is_digit, is_letter};
 
-/// How many steps of pattern matching one text may cost. A name of a file costs some hundreds.
-const MAX_WORK: usize = 16 << 20;
+impl<'a> Scan<'a> {
+    /// What takes the place of the `$`, which has been read, and of what belongs to it. Whoever asks adds it to a text, and
+    /// so it is counted here.
+    pub(super) fn dollar(&mut self) -> Result<Cow<'a, str>, Fault> {
+        let value = self.substitution()?;
+        self.produced = self.lexer.spent.produce(self.produced, value.len())?;
+        Ok(value)
+    }
 
-impl Scan<'_> {
-    /// The value of the variable that follows the `$`, which has been read.
-    pub(super) fn dollar(&mut self) -> Result<String, Fault> {
+    fn substitution(&mut self) -> Result<Cow<'a, str>, Fault> {
         if self.chars.next_if_eq(&'{').is_some() {
             return self.braced();
         }
         let name = self.name();
         if name.is_empty() {
-            return Ok("$".to_owned());
+            return Ok("$".into());
         }
         match self.value(&name) {
-            None if self.lexer.keep_unset => Ok(format!("${name}")),
-            value => Ok(value.unwrap_or_default()),
+            None if self.lexer.keep_unset => Ok(format!("${name}").into()),
+            value => Ok(value.unwrap_or_default().into()),
         }
     }
 
-    fn braced(&mut self) -> Result<String, Fault> {
+    fn braced(&mut self) -> Result<Cow<'a, str>, Fault> {
         match self.chars.peek() {
             None => return Err(missing_brace()),
             Some('{' | '}' | ':') => {
@@ -36,8 +44,8 @@ impl Scan<'_> {
         let name = self.name();
         match self.chars.next().ok_or_else(missing_brace)? {
             '}' => match self.value(&name) {
-                None if self.lexer.keep_unset => Ok(format!("${{{name}}}")),
-                value => Ok(value.unwrap_or_default()),
+                None if self.lexer.keep_unset => Ok(format!("${{{name}}}").into()),
+                value => Ok(value.unwrap_or_default().into()),
             },
             ':' => {
                 let modifier = self.chars.next().ok_or_else(missing_brace)?;
@@ -48,20 +56,20 @@ impl Scan<'_> {
                 }
             }
             modifier @ ('-' | '+' | '?') => self.conditional(&name, modifier, false),
-            modifier @ ('#' | '%') => self.trimmed(&name, modifier),
-            '/' => self.replaced(&name),
+            modifier @ ('#' | '%') => self.trimmed(&name, modifier).map(Cow::Owned),
+            '/' => self.replaced(&name).map(Cow::Owned),
             other => Err(unsupported(&other.to_string())),
         }
     }
 
     /// `${v-word}`, `${v+word}`, `${v?word}`, and with a colon, which makes empty as good as not set. A modifier that does
     /// not exist is one only if the variable is set, or has to be.
-    fn conditional(&mut self, name: &str, modifier: char, colon: bool) -> Result<String, Fault> {
+    fn conditional(&mut self, name: &str, modifier: char, colon: bool) -> Result<Cow<'a, str>, Fault> {
         let word = self.until(Some('}'), false)?.text;
         let value = self.value(name);
         if value.is_none() && self.lexer.keep_unset {
             let colon = if colon { ":" } else { "" };
-            return Ok(format!("${{{name}{colon}{modifier}{word}}}"));
+            return Ok(format!("${{{name}{colon}{modifier}{word}}}").into());
         }
         if !matches!(modifier, '-' | '+' | '?') {
             return Err(unsupported(&format!(":{modifier}")));
@@ -69,9 +77,9 @@ impl Scan<'_> {
         let unset = value.is_none();
         let value = value.filter(|value| !colon || !value.is_empty());
         match (modifier, value) {
-            ('-', value) => Ok(value.unwrap_or(word)),
-            ('+', value) => Ok(value.map_or_else(String::new, |_| word)),
-            ('?', Some(value)) => Ok(value),
+            ('-' | '?', Some(value)) => Ok(value.into()),
+            ('-', None) | ('+', Some(_)) => Ok(word.into()),
+            ('+', None) => Ok(Cow::default()),
             ('?', None) => Err(Fault::semantics(match (word.as_str(), unset) {
                 ("", true) => format!("{name}: is not allowed to be unset"),
                 ("", false) => format!("{name}: is not allowed to be empty"),
@@ -93,8 +101,8 @@ impl Scan<'_> {
             None => (Extent::Shortest, word.as_str()),
         };
         match modifier {
-            '#' => Ok(self.limited(Pattern::parse(text)?, &value)?.without_prefix(&value, extent)),
-            _ => Ok(self.limited(Pattern::parse_reversed(text)?, &value)?.without_suffix(&value, extent)),
+            '#' => Ok(self.limited(Pattern::parse(text)?, value)?.without_prefix(value, extent)),
+            _ => Ok(self.limited(Pattern::parse_reversed(text)?, value)?.without_suffix(value, extent)),
         }
     }
 
@@ -107,22 +115,20 @@ impl Scan<'_> {
             None if self.lexer.keep_unset => return Ok(format!("${{{name}/{text}/{replacement}}}")),
             value => value.unwrap_or_default(),
         };
-        let pattern = self.limited(Pattern::parse(&text)?, &value)?;
-        match all {
-            true => pattern.replace_all(&value, &replacement, MAX_EXPANSION).ok_or_else(super::too_large),
-            false => Ok(pattern.replace_first(&value, &replacement)),
+        let pattern = self.limited(Pattern::parse(&text)?, value)?;
+        if !all {
+            return Ok(pattern.replace_first(value, &replacement));
         }
+        let template = Template::parse(&replacement);
+        self.lexer.spent.work(template.work(value))?;
+        let replaced = pattern.replace_all(value, &template, MAX_EXPANSION);
+        replaced.ok_or_else(|| self.lexer.spent.exceed(Excess::Text))
     }
 
     /// The pattern, if there is still time to match it.
-    fn limited(&mut self, pattern: Pattern, value: &str) -> Result<Pattern, Fault> {
-        self.work = self.work.saturating_add(pattern.work(value));
-        match self.work > MAX_WORK {
-            true => Err(Fault::semantics(
-                "its patterns and the values that they are matched against are too long",
-            )),
-            false => Ok(pattern),
-        }
+    fn limited(&self, pattern: Pattern, value: &str) -> Result<Pattern, Fault> {
+        self.lexer.spent.work(pattern.work(value))?;
+        Ok(pattern)
     }
 
     /// A name: letters, digits and `_`; or digits alone; or one of the shell's special parameters.
@@ -144,8 +150,8 @@ impl Scan<'_> {
         name
     }
 
-    fn value(&mut self, name: &str) -> Option<String> {
-        let value = self.environment.get(name).map(str::to_owned);
+    fn value(&mut self, name: &str) -> Option<&'a str> {
+        let value = self.environment.get(name);
         let asked = if value.is_some() { &mut self.used } else { &mut self.unset };
         if !asked.contains(name) {
             asked.insert(name.to_owned());

@@ -58,14 +58,14 @@ impl Globals {
     pub(super) fn with(
         &self,
         arguments: &[Instruction],
-        escape: char,
+        lexer: &Lexer,
         given: &BTreeMap<String, String>,
     ) -> Result<Self, Error> {
         let mut globals = self.clone();
         for instruction in arguments {
             let Kind::Arg(definitions) = &instruction.kind else { continue };
             for definition in definitions {
-                globals.declare(definition, instruction, escape, given)?;
+                globals.declare(definition, instruction, lexer, given)?;
             }
         }
         Ok(globals)
@@ -75,7 +75,7 @@ impl Globals {
         &mut self,
         definition: &ArgDefinition,
         instruction: &Instruction,
-        escape: char,
+        lexer: &Lexer,
         given: &BTreeMap<String, String>,
     ) -> Result<(), Error> {
         let ArgDefinition { name, default } = definition;
@@ -83,7 +83,7 @@ impl Globals {
         let value = match (given.get(name), default) {
             (Some(value), _) => Some(value.clone()),
             (None, Some(default)) => {
-                let value = Lexer::new(escape).word(default, &self.values);
+                let value = lexer.word(default, &self.values);
                 let value = value.map_err(|fault| fault.at(&instruction.lines))?;
                 parts = value.used;
                 Some(value.text)
@@ -110,13 +110,13 @@ impl Globals {
         &self,
         arguments: &[Instruction],
         stages: &[Written],
-        escape: char,
+        lexer: &Lexer,
         lint: &mut Linter,
     ) {
         // A fault of the text comes up again where it counts.
-        let Ok(defaults) = self.with(arguments, escape, &BTreeMap::new()) else { return };
+        let Ok(defaults) = self.with(arguments, lexer, &BTreeMap::new()) else { return };
         for Written { from, first, .. } in stages {
-            let Ok(base) = Lexer::new(escape).word(&from.base, &defaults.values) else { return };
+            let Ok(base) = lexer.word(&from.base, &defaults.values) else { return };
             if base.text.parse::<gantry_oci::Reference>().is_err() {
                 let message = format!(
                     "Default value for ARG {} results in empty or invalid base image name",

@@ -7,7 +7,7 @@ use gantry_oci::Platform;
 use super::Stages;
 use crate::error::Fault;
 use crate::instruction::{self, Instruction};
-use crate::lex::{Expanded, Lexer};
+use crate::lex::Expanded;
 use crate::lint::{Linter, Rule};
 use crate::platform::StagePlatform;
 use crate::suggest;
@@ -32,7 +32,7 @@ impl Stages {
         first: &Instruction,
         lint: &mut Linter,
     ) -> Result<From, Fault> {
-        let lexer = Lexer::new(self.escape);
+        let lexer = &self.lexer;
         let base = lexer.attempt(&from.base, &self.globals.values).map_err(|(fault, unset)| {
             self.check_declared(&unset, first, lint);
             fault

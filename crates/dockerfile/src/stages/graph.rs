@@ -4,7 +4,6 @@ use super::{Base, Origin, SCRATCH, Stage, StageId, Stages};
 use crate::environment::Environment;
 use crate::error::{Error, Fault, Lines};
 use crate::instruction::{Copy, Instruction, Kind};
-use crate::lex::Lexer;
 use crate::options::Options;
 
 /// How much of a file is converted.
@@ -53,7 +52,7 @@ impl Stages {
 
     fn copy_source(&mut self, copy: &Copy, lines: &Lines, options: &Options) -> Result<StageId, Fault> {
         let name = copy.from.as_str();
-        if Lexer::new(self.escape).word(name, &Environment::default())?.text != name {
+        if self.lexer.word(name, &Environment::default())?.text != name {
             return Err(Fault::semantics("variable expansion is not supported for --from")
                 .hint("define a stage with FROM and an ARG of global scope, and copy from that stage"));
         }
