@@ -4,6 +4,7 @@
 //! changes the state and adds a line of history. What is doubtful goes to the linter on the way, and what a stage
 //! asks of its user is noted in [`Mentions`].
 
+mod arguments;
 mod base;
 mod copy;
 mod epoch;
@@ -274,8 +275,7 @@ impl<'a> Converter<'a> {
 
     fn warn_of_unset(&mut self, state: &State, unset: &BTreeSet<String>, place: Place<'_>) {
         for name in unset {
-            let declared = state.arguments.iter().any(|argument| argument.name == *name);
-            if declared || NOT_IN_ENVIRONMENT.contains(&name.as_str()) {
+            if state.arguments.has(name) || NOT_IN_ENVIRONMENT.contains(&name.as_str()) {
                 continue;
             }
             self.comparisons += state.environment.len();

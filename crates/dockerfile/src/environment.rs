@@ -48,9 +48,9 @@ impl Environment {
         self.values.len()
     }
 
-    /// The number of bytes of all names and values.
+    /// About how many bytes [`Environment::to_list`] takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.len() * size_of::<String>()
     }
 
     /// `NAME=value`, oldest first.

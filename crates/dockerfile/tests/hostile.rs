@@ -160,3 +160,20 @@ fn patterns_that_take_long_are_refused() {
     let nothing = converted(&format!("{stage}LABEL l=<${{a//a/'${}'}}>", "b".repeat(60_000))).unwrap();
     assert_eq!(nothing.config.config.labels.unwrap()["l"], "<>");
 }
+
+#[test]
+fn many_arguments_are_looked_up() {
+    let count = 60_000;
+    let declared = lines(count / 100, |i| {
+        format!("ARG {}", (0..100).map(|j| format!("declared-{i}-{j} ")).collect::<String>())
+    });
+    let used = lines(count / 100, |i| {
+        format!("LABEL l={}", (0..100).map(|j| format!("$undeclared_{i}_{j}")).collect::<String>())
+    });
+    let warnings = converted(&format!("FROM scratch\n{declared}{used}")).unwrap().warnings;
+    assert_eq!(warnings.iter().filter(|warning| warning.message.contains("$undeclared_")).count(), count);
+    // One that is declared again is no further one.
+    let (declared, used) = (lines(20_000, |i| format!("ARG a={i}")), lines(5_000, |i| format!("RUN {i}")));
+    let history = converted(&format!("FROM scratch\n{declared}{used}")).unwrap().config.history;
+    assert_eq!(history[24_999].created_by, "RUN |1 a=19999 /bin/sh -c 4999 # buildkit");
+}

@@ -1,7 +1,6 @@
 //! RUN.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use gantry_llb::pb;
 
@@ -160,25 +159,16 @@ impl Converter<'_> {
 
 /// The command as the history has it: behind the declared arguments and their values.
 fn with_arguments(state: &State, args: &[String]) -> String {
-    let mut known: Vec<String> = Vec::new();
-    let mut places: HashMap<&str, usize> = HashMap::new();
-    for argument in &state.arguments {
-        let name = argument.name.as_str();
-        let value = state.environment.get(name).or(argument.value.as_deref()).unwrap_or_default();
-        let text = format!("{name}={value}");
-        match places.entry(name) {
-            Entry::Occupied(place) => known[*place.get()] = text,
-            Entry::Vacant(place) => {
-                place.insert(known.len());
-                known.push(text);
-            }
-        }
-    }
     let mut words = Vec::new();
-    if !known.is_empty() {
+    let known = state.arguments.iter();
+    if known.len() > 0 {
         words.push(format!("|{}", known.len()));
     }
-    words.extend(known);
+    words.extend(known.map(|argument| {
+        let name = argument.name.as_str();
+        let value = state.environment.get(name).or(argument.value.as_deref()).unwrap_or_default();
+        format!("{name}={value}")
+    }));
     words.extend_from_slice(args);
     words.join(" ")
 }

@@ -3,7 +3,7 @@
 use gantry_llb::pb;
 use gantry_oci::Healthcheck;
 
-use super::state::{Argument, State};
+use super::state::State;
 use super::{Converter, NOT_IN_ENVIRONMENT, Place, metadata, owner, signal};
 use crate::duration;
 use crate::error::{Fault, Lines};
@@ -39,7 +39,7 @@ impl Converter<'_> {
                 Some(value) => format!("{name}={value}"),
                 None => name.clone(),
             });
-            state.arguments.push(Argument { name: name.clone(), value });
+            state.declare(name, value);
         }
         state.note(format!("ARG {}", written.join(" ")));
         Ok(())

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use gantry_oci::{History, ImageConfig, Platform, Reference};
 
 use super::LocalId;
+use super::arguments::Arguments;
 use super::expose::Ports;
 use super::history::EntryId;
 use crate::environment::Environment;
@@ -16,6 +17,8 @@ use crate::platform::StagePlatform;
 
 /// Names the front end in the history, as BuildKit does: it is what tools look for.
 const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
+/// About how many bytes a variable or argument takes in lists and tables, besides its characters.
+const VARIABLE_WEIGHT: usize = 256;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The state of a stage.
@@ -39,8 +42,8 @@ pub(super) struct State {
     pub(super) last_entry: Option<EntryId>,
     /// About how many bytes the config is, without its history.
     pub(super) weight: usize,
-    /// The arguments that were declared, in order, those of the base first.
-    pub(super) arguments: Vec<Argument>,
+    /// The arguments that were declared, those of the base first.
+    pub(super) arguments: Arguments,
     /// The local directory that the files come from, if they do.
     pub(super) local: Option<LocalId>,
     /// The image at the very bottom.
@@ -64,15 +67,6 @@ pub(super) struct Once {
     pub(super) healthcheck: Option<Lines>,
 }
 
-/// An argument that was declared.
-#[derive(Debug, Clone)]
-pub(super) struct Argument {
-    /// Its name.
-    pub(super) name: String,
-    /// Its value, if it has one.
-    pub(super) value: Option<String>,
-}
-
 impl State {
     /// A state with this config and no files, before any instruction.
     pub(super) fn new(config: ImageConfig, platform: Option<StagePlatform>) -> Self {
@@ -83,7 +77,7 @@ impl State {
             places: HashMap::new(),
             platform,
             config,
-            arguments: Vec::new(),
+            arguments: Arguments::default(),
             local: None,
             base: None,
             exposed: Ports::default(),
@@ -181,8 +175,17 @@ impl State {
                 // A name with a `=` in it is not found again, but the part before that is.
                 self.places.entry(split(&variable).0.to_owned()).or_insert(variables.len());
                 variables.push(variable);
+                self.weight += VARIABLE_WEIGHT;
             }
         }
+    }
+
+    /// Declares an argument.
+    pub(super) fn declare(&mut self, name: &str, value: Option<String>) {
+        if !self.arguments.has(name) {
+            self.weight += VARIABLE_WEIGHT;
+        }
+        self.arguments.declare(name, value);
     }
 
     /// The command line of a text, for the shell of the stage.
