@@ -140,7 +140,7 @@ impl Definition {
     }
 
     /// Which lines of which files each vertex comes from. What comes from no line is in it, too, with no location.
-    pub fn source_map(&self) -> pb::Source {
+    pub(crate) fn source_map(&self) -> pb::Source {
         let located = |vertex: &Arc<Vertex>| {
             (vertex.digest.to_string(), pb::Locations { locations: vertex.locations.clone() })
         };
