@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -28,7 +29,7 @@ impl Converter<'_> {
                 self.check_port(&port, &spec, place);
                 let (ports, protocol) = (spec.ports()?, spec.protocol);
                 list(&mut exposed, ports.clone(), protocol);
-                state.exposed.add(ports, protocol);
+                self.spend(state.exposed.add(ports, protocol))?;
             }
         }
         state.note(format!("EXPOSE [{}]", exposed.trim_end()));
@@ -89,25 +90,47 @@ const BITS: usize = u64::BITS as usize;
 /// What has a bit for each of the ports 0 to 65535.
 const WORDS: usize = (1 << 16) / BITS;
 
-/// Ports, a bit for each.
+/// Ports, a bit for each. Stages share the bits until one of them adds a port.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Ports(BTreeMap<Protocol, Box<[u64]>>);
+pub(super) struct Ports(BTreeMap<Protocol, Arc<Bits>>);
+
+/// The ports of one protocol.
+#[derive(Debug, Clone)]
+struct Bits([u64; WORDS]);
+
+impl Default for Bits {
+    fn default() -> Self {
+        Self([0; WORDS])
+    }
+}
+
+impl Bits {
+    fn has(&self, port: u16) -> bool {
+        let port = usize::from(port);
+        self.0[port / BITS] >> (port % BITS) & 1 == 1
+    }
+}
 
 impl Ports {
-    fn add(&mut self, ports: RangeInclusive<u16>, protocol: Protocol) {
-        let bits = self.0.entry(protocol).or_insert_with(|| vec![0; WORDS].into());
-        for port in ports.map(usize::from) {
-            bits[port / BITS] |= 1 << (port % BITS);
+    /// Adds ports. Returns how many bytes that took: none if the bits are there already, and not another stage's, too.
+    fn add(&mut self, ports: RangeInclusive<u16>, protocol: Protocol) -> usize {
+        let is_new = !self.0.contains_key(&protocol);
+        let bits = self.0.entry(protocol).or_default();
+        if ports.clone().all(|port| bits.has(port)) {
+            return 0;
         }
+        let copied = is_new || Arc::strong_count(bits) > 1;
+        let bits = Arc::make_mut(bits);
+        for port in ports.map(usize::from) {
+            bits.0[port / BITS] |= 1 << (port % BITS);
+        }
+        if copied { size_of::<Bits>() } else { 0 }
     }
 
     /// Names them, as a config does.
     pub(super) fn write(&self, config: &mut Option<BTreeMap<String, Value>>) {
         for (protocol, bits) in &self.0 {
-            let set = (0..=u16::MAX).filter(|port| {
-                let port = usize::from(*port);
-                bits[port / BITS] >> (port % BITS) & 1 == 1
-            });
+            let set = (0..=u16::MAX).filter(|port| bits.has(*port));
             let named = set.map(|port| (format!("{port}/{protocol}"), empty_object()));
             config.get_or_insert_default().extend(named);
         }
