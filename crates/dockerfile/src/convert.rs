@@ -34,7 +34,7 @@ use crate::lex::Lexer;
 use crate::lint::{Linter, Rule, Warning};
 use crate::options::{Conversion, Converted, Images, Options};
 use crate::stages::{Command, Draft, Origin, Reach, Stage, StageId, Stages};
-use crate::suggest;
+use crate::suggest::{self, MAX_COMPARISONS};
 pub use epoch::EPOCHS;
 use epoch::Epoch;
 use history::Histories;
@@ -45,9 +45,6 @@ const NOT_IN_ENVIRONMENT: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_S
 /// How many bytes of operations and history a file may become. Real ones stay below a few megabytes; this ends those
 /// that say ever more with ever fewer words.
 const MAX_RESULT: usize = 128 << 20;
-/// How many pairs of names are compared for suggestions. Whoever mistypes that many variables learns nothing from
-/// further ones.
-const MAX_COMPARISONS: usize = 20_000;
 
 /// Converts a Dockerfile for one platform, with the images known so far.
 ///

@@ -46,6 +46,8 @@ pub(crate) struct Stages {
     by_name: BTreeMap<String, StageId>,
     /// The rules for its texts.
     pub(crate) lexer: Lexer,
+    /// How many names were compared for suggestions.
+    comparisons: usize,
     /// Why a base cannot be the name of an image. Everything else about stages is refused before.
     misnamed: Option<Error>,
 }
@@ -174,6 +176,7 @@ impl Stages {
             globals: draft.globals,
             by_name: BTreeMap::new(),
             lexer: draft.lexer,
+            comparisons: 0,
             misnamed: None,
         };
         for (index, stage) in draft.stages.into_iter().enumerate() {
@@ -250,10 +253,12 @@ impl Stages {
         }
         match name.parse::<Reference>() {
             Ok(reference) => Base::Image(reference),
+            // Only the first is told, and to look for a name like it takes all names.
+            Err(_) if self.misnamed.is_some() => Base::Scratch,
             Err(error) => {
                 let names = self.by_name.keys().map(String::as_str);
                 let fault = Fault::semantics(error.to_string()).suggest(name, names);
-                self.misnamed.get_or_insert(fault.at(lines));
+                self.misnamed = Some(fault.at(lines));
                 Base::Scratch
             }
         }

@@ -1,5 +1,8 @@
 //! Did-you-mean: the option that a mistyped word is nearest to.
 
+/// How many pairs of names are compared for the suggestions of one kind of warning. Whoever mistypes that many variables
+/// learns nothing from further ones.
+pub(crate) const MAX_COMPARISONS: usize = 20_000;
 /// How many letters may be wrong. With more, a suggestion is a guess.
 const MAX_DISTANCE: usize = 2;
 /// Words longer than this are no slips of the finger, and the table of distances grows with their square.

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use gantry_oci::Platform;
 
-use super::Stages;
+use super::{Globals, Stages};
 use crate::error::Fault;
 use crate::instruction::{self, Instruction};
 use crate::lex::Expanded;
 use crate::lint::{Linter, Rule};
 use crate::platform::StagePlatform;
-use crate::suggest;
+use crate::suggest::{self, MAX_COMPARISONS};
 
 /// A FROM with its variables expanded.
 pub(super) struct From {
@@ -27,13 +27,12 @@ pub(super) struct From {
 impl Stages {
     /// The base and the platform of a FROM, variables expanded.
     pub(super) fn expand_from(
-        &self,
+        &mut self,
         from: &instruction::From,
         first: &Instruction,
         lint: &mut Linter,
     ) -> Result<From, Fault> {
-        let lexer = &self.lexer;
-        let base = lexer.attempt(&from.base, &self.globals.values).map_err(|(fault, unset)| {
+        let base = self.lexer.attempt(&from.base, &self.globals.values).map_err(|(fault, unset)| {
             self.check_declared(&unset, first, lint);
             fault
         })?;
@@ -47,10 +46,11 @@ impl Stages {
         if from.platform.is_empty() {
             return Ok(From { base: base.text, platform: None, used, unset: base.unset });
         }
-        let platform = lexer.attempt(&from.platform, &self.globals.values).map_err(|(fault, unset)| {
-            self.check_declared(&unset, first, lint);
-            fault
-        })?;
+        let platform =
+            self.lexer.attempt(&from.platform, &self.globals.values).map_err(|(fault, unset)| {
+                self.check_declared(&unset, first, lint);
+                fault
+            })?;
         self.check_declared(&platform.unset, first, lint);
         self.check_platform(from, &platform, first, lint);
         let suggested = |fault: Fault| match platform.unset.first() {
@@ -71,11 +71,17 @@ impl Stages {
         Ok(From { base: base.text, platform: Some(written), used, unset: base.unset })
     }
 
-    fn check_declared(&self, unset: &BTreeSet<String>, first: &Instruction, lint: &mut Linter) {
-        let undeclared = unset.iter().filter(|name| !self.globals.declared.contains_key(*name));
-        for name in undeclared {
-            let declared = self.globals.declared.keys().map(String::as_str);
-            let near = suggest::first_closest(name, self.globals.values.names().chain(declared));
+    fn check_declared(&mut self, unset: &BTreeSet<String>, first: &Instruction, lint: &mut Linter) {
+        let Globals { values, declared } = &self.globals;
+        for name in unset.iter().filter(|name| !declared.contains_key(*name)) {
+            self.comparisons += values.len() + declared.len();
+            let near = match self.comparisons > MAX_COMPARISONS {
+                true => None,
+                false => {
+                    let declared = declared.keys().map(String::as_str);
+                    suggest::first_closest(name, values.names().chain(declared))
+                }
+            };
             let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
             let message = format!("FROM argument '{name}' is not declared{hint}");
             lint.report(Rule::UndefinedArgInFrom, &first.comments, &first.lines, message);
