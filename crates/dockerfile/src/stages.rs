@@ -48,6 +48,8 @@ pub(crate) struct Stages {
     pub(crate) lexer: Lexer,
     /// How many names were compared for suggestions.
     comparisons: usize,
+    /// About how many bytes the triggers are that were added to stages.
+    fired: usize,
     /// Why a base cannot be the name of an image. Everything else about stages is refused before.
     misnamed: Option<Error>,
 }
@@ -177,6 +179,7 @@ impl Stages {
             by_name: BTreeMap::new(),
             lexer: draft.lexer,
             comparisons: 0,
+            fired: 0,
             misnamed: None,
         };
         for (index, stage) in draft.stages.into_iter().enumerate() {

@@ -1,6 +1,7 @@
 //! Images that have to be known, and the triggers (ONBUILD) that they and stages leave to their children.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use gantry_oci::{Platform, Reference};
 
@@ -12,6 +13,15 @@ use crate::options::{ImageRequest, Images, NamedContext, Options};
 use crate::parser;
 use crate::platform::StagePlatform;
 
+/// How many bytes the triggers of all stages may become: every child of a stage has its own. The images of real files have a
+/// dozen triggers, and these come to a few kilobytes.
+const MAX_FIRED: usize = 64 << 20;
+/// How many bytes one of a trigger's text becomes at most: a word of one letter is a string of its own.
+const FIRED_PER_BYTE: usize = 32;
+
+/// The triggers that stages leave to their children.
+type Left = HashMap<StageId, Arc<[String]>>;
+
 impl Stages {
     /// Adds the triggers of all stages that the target needs. Returns the images that have to be known first, and
     /// reports those that are for another platform.
@@ -22,7 +32,7 @@ impl Stages {
         images: &Images,
         lint: &mut Linter,
     ) -> Result<Vec<ImageRequest>, Error> {
-        let mut judged = BTreeSet::new();
+        let (mut judged, mut left) = (BTreeSet::new(), Left::new());
         loop {
             let reachable = self.reachable();
             let within = self.within(reach);
@@ -39,7 +49,7 @@ impl Stages {
                 reachable.into_iter().filter(|stage| self.list[*stage].origin != Origin::Anonymous).collect();
             for stage in fired {
                 if !std::mem::replace(&mut self.list[stage].triggered, true) {
-                    let triggers = self.triggers(stage, options, images);
+                    let triggers = self.triggers(stage, options, images, &mut left);
                     changed |= self.fire(stage, &triggers, options)?;
                 }
             }
@@ -102,17 +112,18 @@ impl Stages {
         lint.report(Rule::InvalidBaseImagePlatform, &[], &stage.lines, message);
     }
 
-    fn triggers(&self, stage: StageId, options: &Options, images: &Images) -> Vec<String> {
+    fn triggers(&self, stage: StageId, options: &Options, images: &Images, left: &mut Left) -> Arc<[String]> {
         if let Base::Stage(base) = self.list[stage].base {
             let trigger = |command: &Command| match &command.instruction.kind {
                 Kind::Onbuild(trigger) => Some(trigger.clone()),
                 _ => None,
             };
-            return self.list[base].commands.iter().filter_map(trigger).collect();
+            let triggers = || self.list[base].commands.iter().filter_map(trigger).collect();
+            return Arc::clone(left.entry(base).or_insert_with(triggers));
         }
         let known =
             self.image(stage, options).and_then(|(reference, platform)| images.get(reference, &platform));
-        known.and_then(|image| image.config.config.on_build.clone()).unwrap_or_default()
+        known.and_then(|image| image.config.config.on_build.as_deref()).unwrap_or_default().into()
     }
 
     /// Puts triggers before the commands of a stage. Whether they need other stages.
@@ -122,6 +133,7 @@ impl Stages {
         for trigger in triggers {
             let failed =
                 |fault: Fault| fault.context(format_args!("trigger `{trigger}` of the base")).at(&lines);
+            self.charge(trigger).map_err(|fault| fault.at(&lines))?;
             let mut node = parser::parse_one(trigger).map_err(failed)?;
             node.lines = lines.clone();
             let instruction = Instruction::read(&node, '\\', &mut Linter::default())?;
@@ -137,5 +149,18 @@ impl Stages {
         stage.triggers += commands.len();
         stage.commands.splice(0..0, commands);
         Ok(needs_others)
+    }
+
+    /// Counts the bytes of a trigger.
+    fn charge(&mut self, trigger: &str) -> Result<(), Fault> {
+        self.fired += size_of::<Command>() + trigger.len().saturating_mul(FIRED_PER_BYTE);
+        match self.fired > MAX_FIRED {
+            true => Err(Fault::semantics(format!(
+                "the triggers (ONBUILD) of all bases together grow beyond {} MiB",
+                MAX_FIRED >> 20
+            ))
+            .hint("let fewer stages build on a base with triggers")),
+            false => Ok(()),
+        }
     }
 }
