@@ -4,6 +4,8 @@
 //! input of many vertices. So vertices refer to one another by number until the end, when [`Graph::finish`] gives
 //! them to the LLB builder in order.
 
+use std::collections::HashMap;
+
 use gantry_llb::{Builder, Definition, Edge, pb};
 
 use crate::error::Lines;
@@ -133,18 +135,21 @@ impl Recipe {
     }
 }
 
-/// Numbers inputs: equal ones have one number.
+/// Numbers inputs in the order of their first use: equal ones have one number.
 #[derive(Default)]
-struct Inputs(Vec<Edge>);
+struct Inputs {
+    list: Vec<Edge>,
+    numbers: HashMap<Edge, usize>,
+}
 
 impl Inputs {
     fn index(&mut self, edge: Option<Edge>) -> i64 {
         let Some(edge) = edge else { return NONE };
-        let index = self.0.iter().position(|known| *known == edge).unwrap_or_else(|| {
-            self.0.push(edge);
-            self.0.len() - 1
+        let index = self.numbers.entry(edge).or_insert_with(|| {
+            self.list.push(edge);
+            self.list.len() - 1
         });
-        index as i64
+        *index as i64
     }
 }
 
@@ -161,13 +166,13 @@ fn operation(recipe: Recipe, edges: &[Option<Edge>]) -> (pb::Op, Vec<Edge>) {
             (pb::op::Op::File(number_actions(base.map(edge), actions, &mut inputs, edge)), None)
         }
         Recipe::Merge(layers) => {
-            inputs.0 = layers.map(edge).to_vec();
+            inputs.list = layers.map(edge).to_vec();
             let input = |input| pb::MergeInput { input };
             (pb::op::Op::Merge(pb::MergeOp { inputs: vec![input(0), input(1)] }), None)
         }
     };
     let constraints = Some(pb::WorkerConstraints::default());
-    (pb::Op { op: Some(op), platform, constraints, ..pb::Op::default() }, inputs.0)
+    (pb::Op { op: Some(op), platform, constraints, ..pb::Op::default() }, inputs.list)
 }
 
 /// Gives mounts the numbers of their inputs, and those that may be used further the numbers of their outputs.
@@ -197,7 +202,7 @@ fn number_actions(
 ) -> pb::FileOp {
     let base = inputs.index(base);
     let sources: Vec<i64> = actions.iter().map(|(source, _)| inputs.index(source.map(&edge))).collect();
-    let (first_result, last) = (inputs.0.len() as i64, actions.len() - 1);
+    let (first_result, last) = (inputs.list.len() as i64, actions.len() - 1);
     let chain = |(index, (_, mut action)): (usize, (_, pb::file_action::Action))| {
         if let Some(owner) = owner_mut(&mut action) {
             refer_to(base, owner);

@@ -41,7 +41,8 @@ impl Converter<'_> {
             })?,
         };
         let name = self.instruction_name(state, place);
-        self.spend(expanded.sources.len().saturating_mul(size_of(&template)))?;
+        let count = expanded.sources.len() + inline.len();
+        self.spend(count.saturating_mul(size_of(&template, &expanded)))?;
         let mut actions = Vec::new();
         let mut shared = Shared { keep_git_dir: copy.keep_git_dir, checksum: expanded.checksum.clone() };
         for source in &expanded.sources {
@@ -168,6 +169,8 @@ impl Converter<'_> {
         name: &str,
     ) -> Result<Action, Fault> {
         let (source, caps, path) = remote.operation(shared)?;
+        // Each of them has the name of the whole instruction.
+        self.spend(name.len())?;
         let mut metadata = metadata(&caps, name.to_owned());
         if matches!(remote, Remote::Http(_)) {
             super::set_command(&mut metadata, "");
@@ -238,9 +241,10 @@ impl Ignored {
 }
 
 /// About how many bytes a copy of what all copies of an instruction have in common takes.
-fn size_of(template: &pb::FileActionCopy) -> usize {
+fn size_of(template: &pb::FileActionCopy, expanded: &Expanded) -> usize {
     let excluded: usize = template.exclude_patterns.iter().map(|pattern| pattern.len() + 32).sum();
-    std::mem::size_of::<pb::FileActionCopy>() + template.dest.len() + excluded
+    let texts = template.dest.len() + expanded.chown.len() + expanded.chmod.len();
+    std::mem::size_of::<pb::FileActionCopy>() + texts + excluded
 }
 
 /// `[2/4] LINK COPY …`
