@@ -153,12 +153,13 @@ impl<'a> Reader<'a> {
         if node.takes_heredocs(escape) && original.contains("<<") {
             let heredocs = heredoc::openings(&original).map_err(|fault| fault.at(&place(self)))?;
             for mut heredoc in heredocs {
-                heredoc.content = self.heredoc_content(&heredoc).ok_or_else(|| {
+                let content = self.heredoc_content(&heredoc).ok_or_else(|| {
                     let message = format!("the heredoc `{}` is not terminated", heredoc.name);
                     Fault::syntax(message)
                         .hint(format!("end it with a line that is just `{}`", heredoc.name))
                         .at(&place(self))
                 })?;
+                heredoc.content = content.into();
                 node.heredocs.push(heredoc);
             }
         }

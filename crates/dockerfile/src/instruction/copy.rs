@@ -1,5 +1,7 @@
 //! COPY and ADD.
 
+use std::collections::HashMap;
+
 use super::flags::{Flags, Takes};
 use super::words;
 use crate::error::Fault;
@@ -80,11 +82,13 @@ pub(super) fn read(node: &Node, kind: CopyKind) -> Result<Copy, Fault> {
         return Err(Fault::syntax(format!("{keyword} cannot accept a heredoc as a destination")));
     }
     let (inline, sources): (Vec<String>, Vec<String>) = words.into_iter().partition(|word| is_heredoc(word));
+    // Of heredocs with the same name, the last one is meant.
+    let by_name: HashMap<&str, &Heredoc> =
+        node.heredocs.iter().map(|heredoc| (heredoc.name.as_str(), heredoc)).collect();
     let content = |word: &String| {
         let opened = Heredoc::open(word).ok().flatten()?;
-        // Of heredocs with the same name, the last one is meant.
-        let found = node.heredocs.iter().rev().find(|heredoc| heredoc.name == opened.name);
-        Some(found.cloned().unwrap_or(opened))
+        let found = by_name.get(opened.name.as_str()).map(|found| (*found).clone());
+        Some(found.unwrap_or(opened))
     };
     Ok(Copy {
         kind,

@@ -1,5 +1,7 @@
 //! Heredocs: `<<NAME`, `<<-NAME`, `<<"NAME"`, with a file descriptor before them or without.
 
+use std::sync::Arc;
+
 use crate::environment::Environment;
 use crate::error::Fault;
 use crate::lex::{Lexer, Quotes};
@@ -13,15 +15,15 @@ pub(crate) struct Heredoc {
     pub(crate) expand: bool,
     /// Whether leading tabs are dropped (`<<-`).
     pub(crate) chomp: bool,
-    /// The lines.
-    pub(crate) content: String,
+    /// The lines. Many words may name the same heredoc.
+    pub(crate) content: Arc<str>,
 }
 
 impl Heredoc {
     /// The content as the instruction sees it: without leading tabs, if they are to be dropped.
     pub(crate) fn body(&self) -> String {
         if !self.chomp {
-            return self.content.clone();
+            return self.content.to_string();
         }
         self.content.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
     }
@@ -48,7 +50,7 @@ impl Heredoc {
         };
         let quotes = |text: &str| text.matches(['\'', '"']).count();
         let expand = quotes(&plain) == quotes(&raw);
-        Ok(Some(Self { name: plain, expand, chomp, content: String::new() }))
+        Ok(Some(Self { name: plain, expand, chomp, content: Arc::default() }))
     }
 }
 
