@@ -90,7 +90,7 @@ pub(crate) fn through<T>(
     read.check_bytes(&file)?;
     for line in &file.empty_continuations {
         let message = "Empty continuation line".to_owned();
-        lint.report(Rule::NoEmptyContinuation, &[], &(*line..=*line), message);
+        lint.report(Rule::NoEmptyContinuation, None, &(*line..=*line), message);
     }
     let mut draft = Draft::read(&file, &options, lint)?;
     let epoch = match epoch::read(&mut draft, &mut options, images)? {
@@ -286,7 +286,7 @@ impl<'a> Converter<'a> {
     }
 
     fn warn(&mut self, rule: Rule, message: String, place: Place<'_>) {
-        self.lint.report(rule, &place.command.instruction.comments, place.lines(), message);
+        self.lint.report(rule, place.command.instruction.comments.check(), place.lines(), message);
     }
 
     /// The files of a stage that was converted before. A trigger may take something from the stage that it is fired

@@ -4,6 +4,7 @@
 //! whichever stage it is, and not when somebody builds that stage.
 
 mod casing;
+mod comments;
 mod copy;
 mod flags;
 mod from;
@@ -13,6 +14,7 @@ mod run;
 mod settings;
 
 pub(crate) use casing::check_casing;
+pub(crate) use comments::Comments;
 pub(crate) use copy::{Copy, CopyKind};
 pub(crate) use from::From;
 pub(crate) use mount::{Mount, MountType, Sharing};
@@ -36,7 +38,7 @@ pub(crate) struct Instruction {
     /// Its text, continuations joined.
     pub(crate) source: String,
     /// The comments above it.
-    pub(crate) comments: Vec<String>,
+    pub(crate) comments: Comments,
     /// Where it stands.
     pub(crate) lines: Lines,
 }
@@ -104,13 +106,14 @@ const KEYWORDS: [&str; 18] = [
 impl Instruction {
     /// Gives a node its type, and reports what is doubtful about how it is written.
     pub(crate) fn read(node: &Node, escape: char, lint: &mut Linter) -> Result<Self, Error> {
-        check_writing(node, lint);
+        let comments = Comments::new(&node.comments);
+        check_writing(node, &comments, lint);
         let kind = read_kind(node, escape).map_err(|fault| fault.at(&node.lines))?;
         let instruction = Self {
             kind,
             keyword: node.keyword.clone(),
             source: node.original.trim().to_owned(),
-            comments: node.comments.clone(),
+            comments,
             lines: node.lines.clone(),
         };
         instruction.check_description(lint);
@@ -119,9 +122,7 @@ impl Instruction {
 
     /// What the comments above it say about a stage or an argument: `# name description`.
     pub(crate) fn description(&self, name: &str) -> Option<&str> {
-        let about = |comment: &'_ str| comment.strip_prefix(name)?.strip_prefix(' ').map(str::len);
-        let found = self.comments.iter().find_map(|comment| about(comment).map(|length| (comment, length)));
-        found.filter(|_| !name.is_empty()).map(|(comment, length)| &comment[comment.len() - length..])
+        self.comments.description(name)
     }
 
     /// A comment right above a stage or an argument is taken for its description.
@@ -133,19 +134,18 @@ impl Instruction {
             }
             _ => return,
         };
-        let (Some(comment), Some(first)) = (self.comments.last(), names.first()) else { return };
-        let described = comment.split(' ').next().unwrap_or_default();
+        let (Some(described), Some(first)) = (self.comments.last_word(), names.first()) else { return };
         if names.contains(&described) {
             return;
         }
         let example = if names.len() > 1 { "<arg_key>" } else { first };
         let message = format!("Comment for {keyword} should follow the format: `# {example} <description>`");
-        lint.report(Rule::InvalidDefinitionDescription, &self.comments, &self.lines, message);
+        lint.report(Rule::InvalidDefinitionDescription, self.comments.check(), &self.lines, message);
     }
 }
 
-fn check_writing(node: &Node, lint: &mut Linter) {
-    let mut report = |rule, message| lint.report(rule, &node.comments, &node.lines, message);
+fn check_writing(node: &Node, comments: &Comments, lint: &mut Linter) {
+    let mut report = |rule, message| lint.report(rule, comments.check(), &node.lines, message);
     match node.keyword.to_ascii_lowercase().as_str() {
         "maintainer" => {
             let message = "Maintainer instruction is deprecated in favor of using label";

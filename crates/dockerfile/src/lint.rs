@@ -11,8 +11,9 @@ mod secret;
 pub use rule::Rule;
 pub(crate) use secret::names_secret;
 
+use std::collections::BTreeSet;
+
 use crate::error::{Error, ErrorKind, Fault, Lines};
-use crate::parser::directive;
 
 /// Something that works, but is probably not meant so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,13 +39,12 @@ impl Linter {
         self.settings = settings;
     }
 
-    /// Reports something about an instruction with these comments above it.
-    pub(crate) fn report(&mut self, rule: Rule, comments: &[String], lines: &Lines, message: String) {
-        let own = comments.iter().find_map(|comment| directive::in_comment("check", comment));
-        let own = own.and_then(|text| Settings::parse(text).ok()).unwrap_or_default();
+    /// Reports something about an instruction, which may have settings of its own.
+    pub(crate) fn report(&mut self, rule: Rule, own: Option<&Settings>, lines: &Lines, message: String) {
+        let mut settings = [Some(&self.settings), own].into_iter().flatten();
         let reported = match rule.is_experimental() {
-            true => self.settings.experimental.has(rule) || own.experimental.has(rule),
-            false => !self.settings.skip.has(rule) && !own.skip.has(rule),
+            true => settings.any(|settings| settings.experimental.has(rule)),
+            false => !settings.any(|settings| settings.skip.has(rule)),
         };
         if reported {
             self.warnings.push(Warning { rule, message, lines: lines.clone() });
@@ -84,12 +84,12 @@ pub(crate) struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Selection {
     All,
-    Named(Vec<String>),
+    Named(BTreeSet<String>),
 }
 
 impl Default for Selection {
     fn default() -> Self {
-        Self::Named(Vec::new())
+        Self::Named(BTreeSet::new())
     }
 }
 
@@ -104,7 +104,7 @@ impl Selection {
     fn has(&self, rule: Rule) -> bool {
         match self {
             Self::All => true,
-            Self::Named(names) => names.iter().any(|name| name == rule.name()),
+            Self::Named(names) => names.contains(rule.name()),
         }
     }
 }

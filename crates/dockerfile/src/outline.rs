@@ -141,8 +141,7 @@ fn arguments_of(converter: &Converter<'_>, stage: StageId) -> Vec<OutlineArgumen
             (Some((value, description, lines)), _) => (value.clone(), description.clone(), lines.clone()),
             (None, Some(global)) => {
                 open.extend(&global.parts);
-                let description = global.instruction.description(name).map(str::to_owned);
-                (global.value.clone(), description, global.instruction.lines.clone())
+                (global.value.clone(), global.description.clone(), global.lines.clone())
             }
             // A predefined one.
             (None, None) => continue,

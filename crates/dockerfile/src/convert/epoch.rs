@@ -74,9 +74,9 @@ pub(super) fn read(draft: &mut Draft, options: &mut Options, images: &Images) ->
 
 /// Where a value that cannot be is looked for: at the ARG, or, if only the command line has it, at the last stage.
 fn place(draft: &Draft) -> Lines {
-    let declared = draft.globals.declared.get(NAME).map(|argument| &argument.instruction);
-    let last = draft.stages.last().map(|stage| &stage.first);
-    declared.or(last).map_or(1..=1, |instruction| instruction.lines.clone())
+    let declared = draft.globals.declared.get(NAME).map(|argument| &argument.lines);
+    let last = draft.stages.last().map(|stage| &stage.first.lines);
+    declared.or(last).map_or(1..=1, Lines::clone)
 }
 
 /// The source that a value names; none if it is one without a time.

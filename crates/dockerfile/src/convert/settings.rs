@@ -184,8 +184,8 @@ impl Converter<'_> {
              used",
             place.keyword()
         );
-        let comments = &place.command.instruction.comments;
-        self.lint.report(Rule::MultipleInstructionsDisallowed, comments, &lines, message);
+        let own = place.command.instruction.comments.check();
+        self.lint.report(Rule::MultipleInstructionsDisallowed, own, &lines, message);
     }
 
     fn command_line(&mut self, state: &State, command: &CommandLine, place: Place<'_>) -> Vec<String> {

@@ -48,6 +48,6 @@ pub(crate) fn check_casing<'a>(
             "Command '{}' should match the case of the command majority ({name})",
             instruction.keyword
         );
-        lint.report(Rule::ConsistentInstructionCasing, &[], &instruction.lines, message);
+        lint.report(Rule::ConsistentInstructionCasing, None, &instruction.lines, message);
     }
 }

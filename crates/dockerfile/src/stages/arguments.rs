@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Written;
 use crate::environment::Environment;
-use crate::error::Error;
+use crate::error::{Error, Lines};
 use crate::instruction::{ArgDefinition, Instruction, Kind};
 use crate::lex::Lexer;
 use crate::lint::{Linter, Rule};
@@ -26,8 +26,10 @@ pub(crate) struct GlobalArgument {
     pub(crate) value: String,
     /// The other arguments that its value is made of.
     pub(crate) parts: BTreeSet<String>,
-    /// The instruction that declares it.
-    pub(crate) instruction: Instruction,
+    /// What the comment above it says about it.
+    pub(crate) description: Option<String>,
+    /// Its ARG.
+    pub(crate) lines: Lines,
 }
 
 impl Globals {
@@ -92,15 +94,20 @@ impl Globals {
         };
         // One that is made of itself is made of what it was made of before.
         if parts.remove(name)
-            && let Some(before) = self.declared.get(name)
+            && let Some(before) = self.declared.remove(name)
         {
-            parts.extend(before.parts.iter().cloned());
+            let own = std::mem::replace(&mut parts, before.parts);
+            parts.extend(own);
         }
         if let Some(value) = &value {
             self.values.set(name, value);
         }
-        let argument =
-            GlobalArgument { value: value.unwrap_or_default(), parts, instruction: instruction.clone() };
+        let argument = GlobalArgument {
+            value: value.unwrap_or_default(),
+            parts,
+            description: instruction.description(name).map(str::to_owned),
+            lines: instruction.lines.clone(),
+        };
         self.declared.insert(name.clone(), argument);
         Ok(())
     }
@@ -122,7 +129,7 @@ impl Globals {
                     "Default value for ARG {} results in empty or invalid base image name",
                     from.base
                 );
-                lint.report(Rule::InvalidDefaultArgInFrom, &[], &first.lines, message);
+                lint.report(Rule::InvalidDefaultArgInFrom, None, &first.lines, message);
             }
         }
     }

@@ -84,7 +84,7 @@ impl Stages {
             };
             let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
             let message = format!("FROM argument '{name}' is not declared{hint}");
-            lint.report(Rule::UndefinedArgInFrom, &first.comments, &first.lines, message);
+            lint.report(Rule::UndefinedArgInFrom, first.comments.check(), &first.lines, message);
         }
     }
 
@@ -96,7 +96,7 @@ impl Stages {
         lint: &mut Linter,
     ) {
         const TARGET: &str = "TARGETPLATFORM";
-        let mut report = |rule, message| lint.report(rule, &first.comments, &first.lines, message);
+        let mut report = |rule, message| lint.report(rule, first.comments.check(), &first.lines, message);
         let only_target = platform.unset.is_empty() && platform.used.iter().eq([TARGET]);
         if only_target && self.globals.values.get(TARGET) == Some(&platform.text) {
             let message = format!(

@@ -109,7 +109,7 @@ impl Stages {
             "Base image {} was pulled with platform {found:?}, expected \"{wanted}\" for current build",
             stage.base_name
         );
-        lint.report(Rule::InvalidBaseImagePlatform, &[], &stage.lines, message);
+        lint.report(Rule::InvalidBaseImagePlatform, None, &stage.lines, message);
     }
 
     fn triggers(&self, stage: StageId, options: &Options, images: &Images, left: &mut Left) -> Arc<[String]> {

@@ -49,7 +49,7 @@ pub(super) fn check_names(stages: &[Written], lint: &mut Linter) {
     let mut seen = BTreeSet::new();
     for stage in stages {
         let Some(name) = stage.from.name.as_deref() else { continue };
-        let mut report = |rule, message| lint.report(rule, &[], &stage.first.lines, message);
+        let mut report = |rule, message| lint.report(rule, None, &stage.first.lines, message);
         if RESERVED.contains(&name) {
             let message = format!("Stage name should not use the same name as reserved stage {name:?}");
             report(Rule::ReservedStageName, message);
