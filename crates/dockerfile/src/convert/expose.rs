@@ -222,9 +222,23 @@ mod tests {
         ports.write(&mut config);
         let named: Vec<String> = config.unwrap_or_default().into_keys().collect();
         assert_eq!(named, ["0/udp", "1/udp", "2/udp", "3/udp", "4/udp", "65535/tcp", "9/x"]);
+        assert_eq!(ports.add(0..=4, Protocol::Udp), 0, "they are there");
         let mut none = None;
         Ports::default().write(&mut none);
         assert_eq!(none, None);
+    }
+
+    #[test]
+    fn stages_share_ports_until_they_add_one() {
+        let mut parent = Ports::default();
+        assert_eq!(parent.add(1..=1, Protocol::Tcp), size_of::<Bits>());
+        let mut child = parent.clone();
+        assert!(Arc::ptr_eq(&parent.0[&Protocol::Tcp], &child.0[&Protocol::Tcp]));
+        assert_eq!(
+            [1..=1, 2..=2, 3..=3].map(|ports| child.add(ports, Protocol::Tcp)),
+            [0, size_of::<Bits>(), 0]
+        );
+        assert!(!parent.0[&Protocol::Tcp].has(2) && child.0[&Protocol::Tcp].has(2));
     }
 
     #[test]

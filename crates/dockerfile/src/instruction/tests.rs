@@ -120,3 +120,11 @@ fn mounts() {
         assert!(error.message.contains(reason), "{text}: {error}");
     }
 }
+
+#[test]
+fn words_for_one_heredoc_share_its_text() {
+    let Ok(Kind::Copy(copy)) = read("COPY <<a <<a <<b /\nx\na\ny\na\nz\nb\n") else { panic!("it is a COPY") };
+    let texts: Vec<&str> = copy.inline.iter().map(|heredoc| &*heredoc.content).collect();
+    assert_eq!(texts, ["y\n", "y\n", "z\n"], "the last one of a name is meant");
+    assert!(std::sync::Arc::ptr_eq(&copy.inline[0].content, &copy.inline[1].content));
+}

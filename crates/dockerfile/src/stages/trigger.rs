@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gantry_oci::{Platform, Reference};
 
 use super::{Base, Command, Origin, Reach, StageId, Stages};
-use crate::error::{Error, Fault};
+use crate::error::{Error, Fault, Lines};
 use crate::instruction::{Instruction, Kind};
 use crate::lint::{Linter, Rule};
 use crate::options::{ImageRequest, Images, NamedContext, Options};
@@ -18,6 +18,8 @@ use crate::platform::StagePlatform;
 const MAX_FIRED: usize = 64 << 20;
 /// How many bytes one of a trigger's text becomes at most: a word of one letter is a string of its own.
 const FIRED_PER_BYTE: usize = 32;
+/// How many bytes one of its lines becomes: what a trigger makes has all lines of the FROM for its place.
+const FIRED_PER_LINE: usize = size_of::<gantry_llb::pb::Range>();
 
 /// The triggers that stages leave to their children.
 type Left = HashMap<StageId, Arc<[String]>>;
@@ -133,7 +135,7 @@ impl Stages {
         for trigger in triggers {
             let failed =
                 |fault: Fault| fault.context(format_args!("trigger `{trigger}` of the base")).at(&lines);
-            self.charge(trigger).map_err(|fault| fault.at(&lines))?;
+            self.charge(trigger, &lines).map_err(|fault| fault.at(&lines))?;
             let mut node = parser::parse_one(trigger).map_err(failed)?;
             node.lines = lines.clone();
             let instruction = Instruction::read(&node, '\\', &mut Linter::default())?;
@@ -151,9 +153,11 @@ impl Stages {
         Ok(needs_others)
     }
 
-    /// Counts the bytes of a trigger.
-    fn charge(&mut self, trigger: &str) -> Result<(), Fault> {
-        self.fired += size_of::<Command>() + trigger.len().saturating_mul(FIRED_PER_BYTE);
+    /// Counts the bytes of a trigger at these lines.
+    fn charge(&mut self, trigger: &str, lines: &Lines) -> Result<(), Fault> {
+        let text = trigger.len().saturating_mul(FIRED_PER_BYTE);
+        let places = lines.clone().count().saturating_mul(FIRED_PER_LINE);
+        self.fired = self.fired.saturating_add(size_of::<Command>() + text + places);
         match self.fired > MAX_FIRED {
             true => Err(Fault::semantics(format!(
                 "the triggers (ONBUILD) of all bases together grow beyond {} MiB",
