@@ -6,7 +6,7 @@ use crate::convert::through;
 use crate::error::Error;
 use crate::lint::{Linter, Warning};
 use crate::options::{Conversion, ImageRequest, Images, Options};
-use crate::source_json;
+use crate::source_json::{self, Locations};
 use crate::stages::Reach;
 
 /// What the checks found.
@@ -52,6 +52,8 @@ pub fn check(text: &[u8], options: &Options, images: &Images) -> CheckReport {
 impl CheckReport {
     /// The result in the form of BuildKit's `frontend.lint` request.
     pub fn to_json(&self) -> Value {
+        let mut locations = Locations::new();
+        let warning = |found: &Warning| warning(found, locations.of(&found.lines));
         let mut result = json!({
             "warnings": self.warnings.iter().map(warning).collect::<Vec<_>>(),
             "sources": [{
@@ -72,7 +74,7 @@ impl CheckReport {
     }
 }
 
-fn warning(warning: &Warning) -> Value {
+fn warning(warning: &Warning, location: Value) -> Value {
     let mut object = Map::new();
     let mut text = |name: &str, text: &str| object.insert(name.to_owned(), text.into());
     text("ruleName", warning.rule.name());
@@ -81,7 +83,7 @@ fn warning(warning: &Warning) -> Value {
         text("url", &url);
     }
     text("detail", &warning.message);
-    object.insert("location".to_owned(), source_json::location(&warning.lines));
+    object.insert("location".to_owned(), location);
     Value::Object(object)
 }
 

@@ -8,7 +8,7 @@ use crate::convert::{Converter, Mention, through};
 use crate::error::{Error, Lines};
 use crate::lint::{Linter, Warning};
 use crate::options::{Conversion, Images, Options};
-use crate::source_json;
+use crate::source_json::{self, Locations};
 use crate::stages::{Base, Reach, StageId};
 
 /// What a target asks of its user.
@@ -158,23 +158,27 @@ impl Outline {
     pub fn to_json(&self) -> Value {
         let mut result = Object::default();
         result.text("name", &self.name).text("description", &self.description);
-        let argument = |argument: &OutlineArgument| {
+        let mut locations = Locations::new();
+        let argument = |argument: &OutlineArgument, location| {
             let mut object = Object::default();
             object.0.insert("name".to_owned(), argument.name.as_str().into());
             object.text("description", &argument.description).text("value", &argument.value);
-            object.done(&argument.lines)
+            object.done(location)
         };
-        let secret = |secret: &OutlineSecret| {
+        let secret = |secret: &OutlineSecret, location| {
             let mut object = Object::default();
             object.0.insert("name".to_owned(), secret.name.as_str().into());
             if secret.required {
                 object.0.insert("required".to_owned(), true.into());
             }
-            object.done(&secret.lines)
+            object.done(location)
         };
-        result.list("args", self.arguments.iter().map(argument).collect());
-        result.list("secrets", self.secrets.iter().map(secret).collect());
-        result.list("ssh", self.agents.iter().map(secret).collect());
+        let arguments = self.arguments.iter();
+        result.list("args", arguments.map(|found| argument(found, locations.of(&found.lines))).collect());
+        for (name, list) in [("secrets", &self.secrets), ("ssh", &self.agents)] {
+            let list = list.iter();
+            result.list(name, list.map(|found| secret(found, locations.of(&found.lines))).collect());
+        }
         result.0.insert("sources".to_owned(), json!([source_json::data(&self.text)]));
         Value::Object(result.0)
     }
@@ -198,8 +202,8 @@ impl Object {
         }
     }
 
-    fn done(mut self, lines: &Lines) -> Value {
-        self.0.insert("location".to_owned(), source_json::location(lines));
+    fn done(mut self, location: Value) -> Value {
+        self.0.insert("location".to_owned(), location);
         Value::Object(self.0)
     }
 }

@@ -10,9 +10,33 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Lines};
 
-/// Lines.
-pub(crate) fn location(lines: &Lines) -> Value {
-    json!({ "ranges": lines.clone().map(range).collect::<Vec<_>>() })
+/// How many ranges a result has. An instruction of thousands of lines can have something to tell of for each of them, and
+/// thousands of lines with each. No real file comes near.
+const MAX_RANGES: usize = 200_000;
+
+/// Writes the places of one result.
+pub(crate) struct Locations {
+    left: usize,
+}
+
+impl Locations {
+    /// For a result that has none yet.
+    pub(crate) fn new() -> Self {
+        Self { left: MAX_RANGES }
+    }
+
+    /// Lines, each a range. If there were too many of them, all are one.
+    pub(crate) fn of(&mut self, lines: &Lines) -> Value {
+        let count = lines.clone().count();
+        let (start, end) = (lines.start(), lines.end());
+        match self.left.checked_sub(count) {
+            Some(left) => {
+                self.left = left;
+                json!({ "ranges": lines.clone().map(range).collect::<Vec<_>>() })
+            }
+            None => json!({ "ranges": [{ "start": { "line": start }, "end": { "line": end } }] }),
+        }
+    }
 }
 
 /// All lines that have part in an error.

@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Lines};
 use crate::lint::Linter;
-use crate::{front_end, parser, source_json, stages};
+use crate::source_json::{self, Locations};
+use crate::{front_end, parser, stages};
 
 /// The stages of a Dockerfile.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub fn targets(text: &[u8]) -> Result<Targets, Error> {
 impl Targets {
     /// The result in the form of BuildKit's `frontend.targets` request.
     pub fn to_json(&self) -> Value {
+        let mut locations = Locations::new();
         let target = |(index, target): (usize, &Target)| {
             let mut object = Map::new();
             let texts = [
@@ -66,7 +68,7 @@ impl Targets {
                 // It stands behind the name.
                 object.shift_insert(usize::from(!target.name.is_empty()), "default".to_owned(), true.into());
             }
-            object.insert("location".to_owned(), source_json::location(&target.lines));
+            object.insert("location".to_owned(), locations.of(&target.lines));
             Value::Object(object)
         };
         let list: Vec<Value> = self.list.iter().enumerate().map(target).collect();
