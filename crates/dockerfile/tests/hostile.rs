@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::Path;
 
-use gantry_dockerfile::{Conversion, ImageInfo, Images, Options, convert};
+use gantry_dockerfile::{Conversion, ImageInfo, Images, Options, check, convert};
 use gantry_oci::{Digest, ImageConfig};
 
 const ROUNDS: usize = 4000;
@@ -62,7 +62,7 @@ fn damaged(texts: &[Vec<u8>], numbers: &mut Numbers) -> Vec<u8> {
 
 /// Whether the text was a Dockerfile.
 fn ends(text: &[u8]) -> bool {
-    let options = Options::new("linux/arm64".parse().unwrap(), "linux/amd64".parse().unwrap());
+    let options = options();
     let mut images = Images::default();
     let lines = text.split(|byte| *byte == b'\n').count() as u32;
     for _ in 0..MAX_QUESTIONS {
@@ -176,4 +176,132 @@ fn many_arguments_are_looked_up() {
     let (declared, used) = (lines(20_000, |i| format!("ARG a={i}")), lines(5_000, |i| format!("RUN {i}")));
     let history = converted(&format!("FROM scratch\n{declared}{used}")).unwrap().config.history;
     assert_eq!(history[24_999].created_by, "RUN |1 a=19999 /bin/sh -c 4999 # buildkit");
+}
+
+/// Each text says a little very often. What would grow with the square of it either stays small or is refused; what only
+/// took its time would take minutes.
+#[test]
+fn texts_that_say_little_very_often() {
+    let many = |count: usize, line: fn(usize) -> String| (0..count).map(line).collect::<String>();
+    let refusals = [
+        (
+            "children of a stage with triggers",
+            format!(
+                "FROM scratch AS s\n{}{}FROM scratch\n{}",
+                "ONBUILD ARG a\n".repeat(1500),
+                "FROM s\n".repeat(1500),
+                many(1500, |i| format!("COPY --from={} a b\n", i + 1))
+            ),
+            "the triggers (ONBUILD) of all bases together grow beyond 64 MiB",
+            1501,
+        ),
+        (
+            "triggers of a FROM of many lines",
+            format!(
+                "FROM scratch AS s\n{}FROM \\\n{}s\nRUN a\n",
+                "ONBUILD RUN a\n".repeat(2000),
+                "\\\n".repeat(2000)
+            ),
+            "the triggers (ONBUILD) of all bases together grow beyond 64 MiB",
+            2001,
+        ),
+        (
+            "addresses, each with the name of the instruction",
+            format!("FROM scratch\nADD{} /\n", many(10_000, |i| format!(" \\\nhttp://a/{i}"))),
+            "what is built grows beyond 128 MiB",
+            1,
+        ),
+        (
+            "copies, each with the owner's name",
+            format!("FROM scratch\nCOPY --chown={}{} /\n", "a".repeat(50_000), " \\\na".repeat(10_000)),
+            "what is built grows beyond 128 MiB",
+            1,
+        ),
+        (
+            "stages that each expose one more port",
+            format!(
+                "FROM scratch AS s\nEXPOSE 0\n{}",
+                many(20_000, |i| format!("FROM s AS s\nEXPOSE {}\n", i + 1))
+            ),
+            "what is built grows beyond 128 MiB",
+            2,
+        ),
+        (
+            "bases that are misnamed",
+            many(20_000, |i| format!("FROM A AS b{i}\n")),
+            "`A` is not an image reference",
+            0,
+        ),
+    ];
+    for (what, text, message, line) in refusals {
+        let error = convert(text.as_bytes(), &options(), &Images::default()).expect_err(what);
+        assert!(error.message.contains(message), "{what}: {}", error.message);
+        assert!(*error.lines.start() > line, "{what}: {error:?}");
+    }
+    let accepted = [
+        (
+            "comments above an instruction with many warnings",
+            format!(
+                "FROM scratch\n{}WORKDIR /{}\n",
+                "# a\n".repeat(30_000),
+                many(18_000, |i| format!(" \\\n$b{i}"))
+            ),
+            18_000,
+        ),
+        (
+            "comments above an instruction with many names",
+            format!(
+                "FROM scratch\n{}ARG{}\n",
+                "# a b\n".repeat(60_000),
+                many(40_000, |i| format!(" \\\nb{i}"))
+            ),
+            0,
+        ),
+        (
+            "global arguments of one instruction",
+            format!("ARG{}\nFROM scratch\n", many(20_000, |i| format!(" \\\nb{i}"))),
+            0,
+        ),
+        (
+            "arguments in FROM that are not declared",
+            format!(
+                "ARG{}\n{}",
+                many(40_000, |i| format!(" \\\nb{i}")),
+                many(40_000, |i| format!("FROM scratch$c{i}\n"))
+            ),
+            40_000,
+        ),
+        (
+            "heredocs of one instruction",
+            format!(
+                "FROM scratch\nCOPY{} /\n{}",
+                many(100_000, |i| format!(" \\\n<<b{i}")),
+                many(100_000, |i| format!("b{i}\n"))
+            ),
+            0,
+        ),
+    ];
+    for (what, text, warnings) in accepted {
+        match convert(text.as_bytes(), &options(), &Images::default()) {
+            Ok(Conversion::Done(converted)) => assert_eq!(converted.warnings.len(), warnings, "{what}"),
+            other => panic!("{what}: {:?}", other.map(drop)),
+        }
+    }
+}
+
+/// Thousands of warnings about one instruction of thousands of lines: the places are told, but not each line with each.
+#[test]
+fn warnings_of_an_instruction_of_many_lines() {
+    let names: String = (0..2000).map(|i| format!(" \\\n$b{i}")).collect();
+    let report =
+        check(format!("FROM scratch\nWORKDIR /{names}\n").as_bytes(), &options(), &Images::default());
+    assert_eq!(report.warnings.len(), 2000);
+    let report = report.to_json();
+    let ranges = |warning: usize| report["warnings"][warning]["location"]["ranges"].as_array().unwrap();
+    assert_eq!((ranges(0).len(), ranges(1999).len()), (2001, 1));
+    assert_eq!(ranges(1999)[0], serde_json::json!({ "start": { "line": 2 }, "end": { "line": 2002 } }));
+}
+
+fn options() -> Options {
+    Options::new("linux/arm64".parse().unwrap(), "linux/amd64".parse().unwrap())
 }
