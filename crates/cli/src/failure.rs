@@ -1,5 +1,6 @@
 //! Errors as people see them: the message, their own line with a marker, the end of a step's output, causes and hints.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
@@ -7,6 +8,8 @@ use gantry_release::{CheckRule, Class, Error, Excerpt};
 
 use crate::progress::redact;
 
+/// Characters shown of a line of a file: some rows of a terminal. A line may have 64 KiB, and a warning for each of its words.
+const MAX_LINE: usize = 400;
 /// Lines shown of an instruction that spans many.
 const MAX_EXCERPT_LINES: u32 = 12;
 
@@ -89,8 +92,16 @@ fn shown_lines(excerpt: &Excerpt) -> String {
     let last = (*excerpt.lines.end()).min(first.saturating_add(MAX_EXCERPT_LINES));
     let before = first.saturating_sub(1) as usize;
     let count = (last as usize).saturating_sub(before);
-    let lines: String = excerpt.text.split_inclusive('\n').skip(before).take(count).collect();
-    clean_source(lines.trim_end())
+    let lines: Vec<_> = excerpt.text.lines().skip(before).take(count).map(cut).collect();
+    clean_source(lines.join("\n").trim_end())
+}
+
+/// A line of a file, at most as long as lines are shown; one that was cut ends with `…`.
+pub(crate) fn cut(line: &str) -> Cow<'_, str> {
+    match line.char_indices().nth(MAX_LINE) {
+        Some((end, _)) => format!("{}…", &line[..end]).into(),
+        None => line.into(),
+    }
 }
 
 /// The text as it is safe to show. Line structure stays.
@@ -141,6 +152,12 @@ mod tests {
         assert_eq!(shown_lines(&excerpt), "LABEL a b");
         let shown = render_title(Level::WARNING, "it is old", Some(&excerpt), false);
         assert!(shown.contains("Dockerfile:4321:1") && shown.contains("4321 | LABEL a b\n"), "{shown}");
+        let long = Excerpt {
+            text: format!("RUN {}\nRUN b\n", "a".repeat(60_000)).into(),
+            lines: 1..=2,
+            ..excerpt.clone()
+        };
+        assert_eq!(shown_lines(&long), format!("RUN {}…\nRUN b", "a".repeat(MAX_LINE - 4)));
         let beyond = Excerpt { lines: 9999..=9999, ..excerpt };
         assert_eq!(shown_lines(&beyond), "");
         assert!(render_title(Level::WARNING, "it is old", Some(&beyond), false).contains("it is old"));

@@ -56,6 +56,17 @@ fn a_check_shows_lines_and_exits_with_1() {
 }
 
 #[test]
+fn a_check_shows_no_long_line_with_each_of_its_warnings() {
+    let names = |letter: char| (0..2000).map(|name| format!("${letter}{name}")).collect::<String>();
+    let world = World::bare(&format!("FROM scratch\nWORKDIR /{}\nWORKDIR /{}\n", names('a'), names('b')));
+    let shown = world.build(&["--check"]).code(1).stdout;
+    assert!(shown.starts_with("Check complete, 4000 warnings have been found!\n"), "{}", &shown[..100]);
+    assert!(shown.contains("Usage of undefined variable '$b1999'\n./Dockerfile:3\n"), "each has its place");
+    assert_eq!(shown.matches("   2 | >>> WORKDIR /$a0$a1").count(), 1000, "only the first have their lines");
+    assert!(shown.len() < 2 << 20, "{} bytes", shown.len());
+}
+
+#[test]
 fn a_check_says_why_a_build_would_fail() {
     let world = World::bare("FROM HOST/nothing\nMAINTAINER me\n");
     let report = json_of(&world, 1, "--call=check,format=json");

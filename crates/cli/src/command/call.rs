@@ -3,7 +3,7 @@
 mod excerpt;
 mod table;
 
-use std::io::Write;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use crate::failure::{self, render_finding, usage};
 use crate::signals::Signals;
 use crate::{config, exit};
 
+/// So many warnings are shown with their lines. Of those behind, only the place is told: a single line can have thousands.
+const MAX_EXCERPTS: usize = 1000;
 /// What a Dockerfile is called that is no file.
 const DOCKERFILE: &str = "Dockerfile";
 
@@ -86,19 +88,9 @@ pub(super) async fn run(
         Err(error) => return signals.received().map_or(Err(error), |signal| Ok(exit::of_signal(signal))),
     };
     let file = path(args, request);
-    let text = match (&answer, asked.format) {
-        (Answer::Check(report), Format::Json) => json(&report.to_json()),
-        (Answer::Outline(outline), Format::Json) => json(&outline.to_json()),
-        (Answer::Targets(targets), Format::Json) => json(&targets.to_json()),
-        (Answer::Graph(graph), _) => json(graph),
-        (Answer::Requests(requests), Format::Json) => json(&requests.to_json()),
-        (Answer::Requests(requests), Format::Text) => self::requests(requests),
-        (Answer::Check(report), Format::Text) => check(report, file.as_deref()),
-        (Answer::Outline(outline), Format::Text) => self::outline(outline),
-        (Answer::Targets(targets), Format::Text) => self::targets(targets),
-    };
-    std::io::stdout()
-        .write_all(text.as_bytes())
+    let out = &mut BufWriter::new(io::stdout().lock());
+    show(out, &answer, asked.format, file.as_deref())
+        .and_then(|()| out.flush())
         .map_err(|error| Error::new(Class::Internal, format!("cannot write to standard output: {error}")))?;
     if let Answer::Outline(outline) = &answer
         && !args.quiet
@@ -116,6 +108,21 @@ pub(super) async fn run(
     }
 }
 
+/// Writes an answer piece by piece: that of a file with many findings is many times as long as the file.
+fn show(out: &mut impl Write, answer: &Answer, format: Format, file: Option<&str>) -> io::Result<()> {
+    match (answer, format) {
+        (Answer::Check(report), Format::Json) => json(out, &report.to_json()),
+        (Answer::Outline(outline), Format::Json) => json(out, &outline.to_json()),
+        (Answer::Targets(targets), Format::Json) => json(out, &targets.to_json()),
+        (Answer::Graph(graph), _) => json(out, graph),
+        (Answer::Requests(requests), Format::Json) => json(out, &requests.to_json()),
+        (Answer::Requests(requests), Format::Text) => out.write_all(self::requests(requests).as_bytes()),
+        (Answer::Check(report), Format::Text) => check(out, report, file),
+        (Answer::Outline(outline), Format::Text) => out.write_all(self::outline(outline).as_bytes()),
+        (Answer::Targets(targets), Format::Text) => out.write_all(self::targets(targets).as_bytes()),
+    }
+}
+
 /// The Dockerfile's path, for people to open it; none if it is no file.
 fn path(args: &Build, request: &BuildRequest) -> Option<String> {
     match &request.dockerfile {
@@ -129,30 +136,35 @@ fn path(args: &Build, request: &BuildRequest) -> Option<String> {
     }
 }
 
-fn json(value: &serde_json::Value) -> String {
-    format!("{value:#}\n")
+fn json(out: &mut impl Write, value: &serde_json::Value) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    out.write_all(b"\n")
 }
 
-fn check(report: &CheckReport, file: Option<&str>) -> String {
-    let mut text = match report.warnings.len() {
-        0 if report.error.is_some() => String::new(),
-        0 => "Check complete, no warnings found.\n".to_owned(),
-        1 => "Check complete, 1 warning has been found!\n".to_owned(),
-        count => format!("Check complete, {count} warnings have been found!\n"),
-    };
+fn check(out: &mut impl Write, report: &CheckReport, file: Option<&str>) -> io::Result<()> {
+    match report.warnings.len() {
+        0 if report.error.is_some() => {}
+        0 => writeln!(out, "Check complete, no warnings found.")?,
+        1 => writeln!(out, "Check complete, 1 warning has been found!")?,
+        count => writeln!(out, "Check complete, {count} warnings have been found!")?,
+    }
     let mut warnings: Vec<_> = report.warnings.iter().collect();
     warnings.sort_by_key(|warning| *warning.lines.start());
     let source = String::from_utf8_lossy(&report.text);
     let source: Vec<&str> = source.split('\n').collect();
-    for warning in warnings {
+    let name = file.unwrap_or(&report.filename);
+    for (index, warning) in warnings.into_iter().enumerate() {
         let page = warning.rule.url().map(|url| format!(" - {url}")).unwrap_or_default();
-        text.push_str(&format!("\nWARNING: {}{page}\n{}\n", warning.rule, warning.message));
-        text.push_str(&excerpt::show(file.unwrap_or(&report.filename), &source, &warning.lines));
+        writeln!(out, "\nWARNING: {}{page}\n{}", warning.rule, warning.message)?;
+        match index < MAX_EXCERPTS {
+            true => out.write_all(excerpt::show(name, &source, &warning.lines).as_bytes())?,
+            false => out.write_all(excerpt::place(name, &warning.lines).as_bytes())?,
+        }
     }
     if report.error.is_some() && !report.warnings.is_empty() {
-        text.push('\n');
+        writeln!(out)?;
     }
-    text
+    Ok(())
 }
 
 /// Why a Dockerfile that was checked cannot be built.
@@ -203,7 +215,7 @@ fn warn(outline: &Outline, file: &str) {
         let colour = console::colors_enabled_stderr();
         let shown = render_finding(warning.rule, &warning.message, &excerpt, colour);
         // Who does not read warnings shall have the answer all the same.
-        let _ = std::io::stderr().write_all(shown.as_bytes());
+        let _ = io::stderr().write_all(shown.as_bytes());
     }
     if let Some(more) = more_findings(outline.warnings.len()) {
         failure::warn(&format!("{file}: {more}"));
