@@ -280,6 +280,16 @@ fn texts_that_say_little_very_often() {
             40_000,
         ),
         (
+            "triggers that need one more stage each",
+            format!(
+                "FROM scratch AS c0\nRUN a\n{}",
+                many(15_000, |i| {
+                    format!("FROM scratch AS a{i}\nONBUILD COPY --from=c{i} a b\nFROM a{i} AS c{}\n", i + 1)
+                })
+            ),
+            0,
+        ),
+        (
             "heredocs of one instruction",
             format!(
                 "FROM scratch\nCOPY{} /\n{}",

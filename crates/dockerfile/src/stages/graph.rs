@@ -103,18 +103,27 @@ impl Stages {
 
     /// What the target needs, itself included, in order.
     pub(super) fn reachable(&self) -> Vec<StageId> {
-        let mut seen = vec![false; self.list.len()];
-        let mut open = vec![self.target];
+        let mut reached = self.reached_from(self.target, &mut Vec::new());
+        reached.sort_unstable();
+        reached
+    }
+
+    /// What a stage needs, itself included, as far as it was not seen before.
+    pub(super) fn reached_from(&self, stage: StageId, seen: &mut Vec<bool>) -> Vec<StageId> {
+        seen.resize(self.list.len(), false);
+        let mut reached = Vec::new();
+        let mut open = vec![stage];
         while let Some(stage) = open.pop() {
             if std::mem::replace(&mut seen[stage], true) {
                 continue;
             }
+            reached.push(stage);
             open.extend(&self.list[stage].needs);
             if let Base::Stage(base) = self.list[stage].base {
                 open.push(base);
             }
         }
-        (0..seen.len()).filter(|stage| seen[*stage]).collect()
+        reached
     }
 
     /// Refuses stages that take something from one another, or from themselves.

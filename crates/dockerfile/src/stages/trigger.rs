@@ -36,7 +36,6 @@ impl Stages {
     ) -> Result<Vec<ImageRequest>, Error> {
         let (mut judged, mut left) = (BTreeSet::new(), Left::new());
         loop {
-            let reachable = self.reachable();
             let within = self.within(reach);
             let missing = self.missing_images(&within, options, images);
             if !missing.is_empty() {
@@ -45,21 +44,37 @@ impl Stages {
             for stage in within.into_iter().filter(|stage| judged.insert(*stage)) {
                 self.check_image(stage, options, images, lint);
             }
-            let mut changed = false;
-            // Nothing is run on an anonymous stage; to fire there could go on without end.
-            let fired: Vec<StageId> =
-                reachable.into_iter().filter(|stage| self.list[*stage].origin != Origin::Anonymous).collect();
-            for stage in fired {
-                if !std::mem::replace(&mut self.list[stage].triggered, true) {
-                    let triggers = self.triggers(stage, options, images, &mut left);
-                    changed |= self.fire(stage, &triggers, options)?;
-                }
-            }
+            let changed = self.fire_reachable(options, images, &mut left)?;
             self.refuse_misnamed()?;
             if !changed {
                 return Ok(Vec::new());
             }
         }
+    }
+
+    /// Adds the triggers of all stages that the target needs, bases first, and of those that triggers need. Whether there
+    /// are such; of their images, some may not be known yet.
+    fn fire_reachable(&mut self, options: &Options, images: &Images, left: &mut Left) -> Result<bool, Error> {
+        let mut seen = Vec::new();
+        let mut open: BTreeSet<StageId> = self.reached_from(self.target, &mut seen).into_iter().collect();
+        let mut changed = false;
+        while let Some(stage) = open.pop_first() {
+            let image = self.image(stage, options);
+            let known = image.is_none_or(|(reference, platform)| images.get(reference, &platform).is_some());
+            // Nothing is run on an anonymous stage; to fire there could go on without end.
+            if self.list[stage].origin == Origin::Anonymous || self.list[stage].triggered || !known {
+                continue;
+            }
+            self.list[stage].triggered = true;
+            let triggers = self.triggers(stage, options, images, left);
+            if self.fire(stage, &triggers, options)? {
+                changed = true;
+                for need in self.list[stage].needs.clone() {
+                    open.extend(self.reached_from(need, &mut seen));
+                }
+            }
+        }
+        Ok(changed)
     }
 
     /// The image that a stage builds on directly, and the platform that is wanted of it.
