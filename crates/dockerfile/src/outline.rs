@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value, json};
+use gantry_llb::Members;
+use serde_json::{Value, json};
 
 use crate::convert::{Converter, Mention, through};
 use crate::error::{Error, Lines};
@@ -156,55 +157,23 @@ fn arguments_of(converter: &Converter<'_>, stage: StageId) -> Vec<OutlineArgumen
 impl Outline {
     /// The result in the form of BuildKit's `frontend.outline` request.
     pub fn to_json(&self) -> Value {
-        let mut result = Object::default();
-        result.text("name", &self.name).text("description", &self.description);
         let mut locations = Locations::new();
-        let argument = |argument: &OutlineArgument, location| {
-            let mut object = Object::default();
-            object.0.insert("name".to_owned(), argument.name.as_str().into());
+        let mut result = Members::default();
+        result.text("name", &self.name).text("description", &self.description);
+        result.list("args", &self.arguments, |argument: &OutlineArgument| {
+            let mut object = Members::default();
+            object.set("name", argument.name.as_str());
             object.text("description", &argument.description).text("value", &argument.value);
-            object.done(location)
-        };
-        let secret = |secret: &OutlineSecret, location| {
-            let mut object = Object::default();
-            object.0.insert("name".to_owned(), secret.name.as_str().into());
-            if secret.required {
-                object.0.insert("required".to_owned(), true.into());
-            }
-            object.done(location)
-        };
-        let arguments = self.arguments.iter();
-        result.list("args", arguments.map(|found| argument(found, locations.of(&found.lines))).collect());
+            object.set("location", locations.of(&argument.lines)).done()
+        });
         for (name, list) in [("secrets", &self.secrets), ("ssh", &self.agents)] {
-            let list = list.iter();
-            result.list(name, list.map(|found| secret(found, locations.of(&found.lines))).collect());
+            result.list(name, list, |secret: &OutlineSecret| {
+                let mut object = Members::default();
+                object.set("name", secret.name.as_str()).flag("required", secret.required);
+                object.set("location", locations.of(&secret.lines)).done()
+            });
         }
-        result.0.insert("sources".to_owned(), json!([source_json::data(&self.text)]));
-        Value::Object(result.0)
-    }
-}
-
-/// A JSON object without its empty members.
-#[derive(Default)]
-struct Object(Map<String, Value>);
-
-impl Object {
-    fn text(&mut self, name: &str, text: &str) -> &mut Self {
-        if !text.is_empty() {
-            self.0.insert(name.to_owned(), text.into());
-        }
-        self
-    }
-
-    fn list(&mut self, name: &str, list: Vec<Value>) {
-        if !list.is_empty() {
-            self.0.insert(name.to_owned(), list.into());
-        }
-    }
-
-    fn done(mut self, location: Value) -> Value {
-        self.0.insert("location".to_owned(), location);
-        Value::Object(self.0)
+        result.set("sources", json!([source_json::data(&self.text)])).done()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The question what a Dockerfile can build (`--call=targets`): its stages.
 
-use serde_json::{Map, Value, json};
+use gantry_llb::Members;
+use serde_json::{Value, json};
 
 use crate::error::{Error, Lines};
 use crate::lint::Linter;
@@ -54,22 +55,11 @@ impl Targets {
     pub fn to_json(&self) -> Value {
         let mut locations = Locations::new();
         let target = |(index, target): (usize, &Target)| {
-            let mut object = Map::new();
-            let texts = [
-                ("name", &target.name),
-                ("description", &target.description),
-                ("base", &target.base),
-                ("platform", &target.platform),
-            ];
-            for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
-                object.insert(name.to_owned(), text.as_str().into());
-            }
-            if index + 1 == self.list.len() {
-                // It stands behind the name.
-                object.shift_insert(usize::from(!target.name.is_empty()), "default".to_owned(), true.into());
-            }
-            object.insert("location".to_owned(), locations.of(&target.lines));
-            Value::Object(object)
+            let mut object = Members::default();
+            object.text("name", &target.name).flag("default", index + 1 == self.list.len());
+            object.text("description", &target.description).text("base", &target.base);
+            object.text("platform", &target.platform);
+            object.set("location", locations.of(&target.lines)).done()
         };
         let list: Vec<Value> = self.list.iter().enumerate().map(target).collect();
         // So Go writes a list that nothing was ever added to.

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
+use crate::members::Members;
 use crate::pb::{self, file_action, op, user_opt};
 
 /// An operation without its inputs, which only make sense in their graph.
@@ -22,85 +23,36 @@ pub fn op(op: &pb::Op) -> Value {
         }
         Some(op::Op::Diff(diff)) => json!({ "diff": self::diff(diff) }),
     };
-    let mut fields = Fields::default();
+    let mut fields = Members::default();
     fields.set("Op", kind);
-    fields.optional("platform", op.platform.as_ref().map(platform));
-    fields.optional("constraints", op.constraints.as_ref().map(constraints));
-    fields.finish()
+    fields.value("platform", op.platform.as_ref().map(platform));
+    fields.value("constraints", op.constraints.as_ref().map(constraints));
+    fields.done()
 }
 
 /// The lines of the sources that a vertex comes from.
 pub fn locations(locations: &[pb::Location]) -> Value {
     let position = |position: &pb::Position| {
-        let mut fields = Fields::default();
+        let mut fields = Members::default();
         fields.number("line", i64::from(position.line));
         fields.number("character", i64::from(position.character));
-        fields.finish()
+        fields.done()
     };
     let range = |range: &pb::Range| {
-        let mut fields = Fields::default();
-        fields.optional("start", range.start.as_ref().map(position));
-        fields.optional("end", range.end.as_ref().map(position));
-        fields.finish()
+        let mut fields = Members::default();
+        fields.value("start", range.start.as_ref().map(position));
+        fields.value("end", range.end.as_ref().map(position));
+        fields.done()
     };
     let location = |location: &pb::Location| {
-        let mut fields = Fields::default();
+        let mut fields = Members::default();
         fields.number("sourceIndex", i64::from(location.source_index));
         fields.list("ranges", &location.ranges, range);
-        fields.finish()
+        fields.done()
     };
-    let mut fields = Fields::default();
+    let mut fields = Members::default();
     fields.list("locations", locations, location);
-    fields.finish()
-}
-
-/// An object, without what has its default value.
-#[derive(Default)]
-struct Fields(Map<String, Value>);
-
-impl Fields {
-    fn set(&mut self, name: &str, value: Value) {
-        self.0.insert(name.to_owned(), value);
-    }
-
-    fn optional(&mut self, name: &str, value: Option<Value>) {
-        if let Some(value) = value {
-            self.set(name, value);
-        }
-    }
-
-    fn text(&mut self, name: &str, text: &str) {
-        if !text.is_empty() {
-            self.set(name, json!(text));
-        }
-    }
-
-    fn number(&mut self, name: &str, number: impl Into<i64>) {
-        let number = number.into();
-        if number != 0 {
-            self.set(name, json!(number));
-        }
-    }
-
-    fn flag(&mut self, name: &str, flag: bool) {
-        if flag {
-            self.set(name, json!(true));
-        }
-    }
-
-    fn list<T>(&mut self, name: &str, items: &[T], item: impl Fn(&T) -> Value) {
-        if !items.is_empty() {
-            self.set(name, list(items, item));
-        }
-    }
-
-    fn texts(&mut self, name: &str, items: &[String]) {
-        self.list(name, items, |item| json!(item));
-    }
-
-    fn finish(self) -> Value {
-        Value::Object(self.0)
-    }
+    fields.done()
 }
 
 fn list<T>(items: &[T], item: impl Fn(&T) -> Value) -> Value {
@@ -108,19 +60,19 @@ fn list<T>(items: &[T], item: impl Fn(&T) -> Value) -> Value {
 }
 
 fn platform(platform: &pb::Platform) -> Value {
-    let mut fields = Fields::default();
+    let mut fields = Members::default();
     fields.text("Architecture", &platform.architecture);
     fields.text("OS", &platform.os);
     fields.text("Variant", &platform.variant);
     fields.text("OSVersion", &platform.os_version);
     fields.texts("OSFeatures", &platform.os_features);
-    fields.finish()
+    fields.done()
 }
 
 fn constraints(constraints: &pb::WorkerConstraints) -> Value {
-    let mut fields = Fields::default();
+    let mut fields = Members::default();
     fields.texts("filter", &constraints.filter);
-    fields.finish()
+    fields.done()
 }
 
 /// Attributes that only name the session of a build are no part of what was built.
@@ -128,12 +80,12 @@ fn source(source: &pb::SourceOp) -> Value {
     let attributes =
         source.attrs.iter().filter(|(name, _)| !matches!(name.as_str(), "local.session" | "local.unique"));
     let attributes: Map<_, _> = attributes.map(|(name, value)| (name.clone(), json!(value))).collect();
-    let mut fields = Fields::default();
+    let mut fields = Members::default();
     fields.text("identifier", &source.identifier);
     if !attributes.is_empty() {
         fields.set("attrs", Value::Object(attributes));
     }
-    fields.finish()
+    fields.done()
 }
 
 fn build(build: &pb::BuildOp) -> Value {
@@ -143,47 +95,47 @@ fn build(build: &pb::BuildOp) -> Value {
 }
 
 fn diff(diff: &pb::DiffOp) -> Value {
-    let mut fields = Fields::default();
-    fields.optional("lower", diff.lower.as_ref().map(|lower| input_of(lower.input)));
-    fields.optional("upper", diff.upper.as_ref().map(|upper| input_of(upper.input)));
-    fields.finish()
+    let mut fields = Members::default();
+    fields.value("lower", diff.lower.as_ref().map(|lower| input_of(lower.input)));
+    fields.value("upper", diff.upper.as_ref().map(|upper| input_of(upper.input)));
+    fields.done()
 }
 
 fn input_of(input: i64) -> Value {
-    let mut fields = Fields::default();
+    let mut fields = Members::default();
     fields.number("input", input);
-    fields.finish()
+    fields.done()
 }
 
 fn exec(exec: &pb::ExecOp) -> Value {
-    let mut fields = Fields::default();
-    fields.optional("meta", exec.meta.as_ref().map(meta));
+    let mut fields = Members::default();
+    fields.value("meta", exec.meta.as_ref().map(meta));
     fields.list("mounts", &exec.mounts, mount);
     fields.number("network", exec.network);
     fields.number("security", exec.security);
     fields.list("secretenv", &exec.secretenv, |secret| {
-        let mut fields = Fields::default();
+        let mut fields = Members::default();
         fields.text("ID", &secret.id);
         fields.text("name", &secret.name);
         fields.flag("optional", secret.optional);
-        fields.finish()
+        fields.done()
     });
     fields.list("cdiDevices", &exec.cdi_devices, |device| {
-        let mut fields = Fields::default();
+        let mut fields = Members::default();
         fields.text("name", &device.name);
         fields.flag("optional", device.optional);
-        fields.finish()
+        fields.done()
     });
-    fields.finish()
+    fields.done()
 }
 
 fn meta(meta: &pb::Meta) -> Value {
-    let mut fields = Fields::default();
+    let mut fields = Members::default();
     fields.texts("args", &meta.args);
     fields.texts("env", &meta.env);
     fields.text("cwd", &meta.cwd);
     fields.text("user", &meta.user);
-    fields.optional("proxy_env", meta.proxy_env.as_ref().map(proxy));
+    fields.value("proxy_env", meta.proxy_env.as_ref().map(proxy));
     fields.list("extraHosts", &meta.extra_hosts, |host| json!({ "Host": host.host, "IP": host.ip }));
     fields.text("hostname", &meta.hostname);
     fields.list(
@@ -194,61 +146,61 @@ fn meta(meta: &pb::Meta) -> Value {
     fields.text("cgroupParent", &meta.cgroup_parent);
     fields.flag("removeMountStubsRecursive", meta.remove_mount_stubs_recursive);
     fields.list("validExitCodes", &meta.valid_exit_codes, |code| json!(code));
-    fields.finish()
+    fields.done()
 }
 
 fn proxy(proxy: &pb::ProxyEnv) -> Value {
-    let mut fields = Fields::default();
+    let mut fields = Members::default();
     fields.text("http_proxy", &proxy.http_proxy);
     fields.text("https_proxy", &proxy.https_proxy);
     fields.text("ftp_proxy", &proxy.ftp_proxy);
     fields.text("no_proxy", &proxy.no_proxy);
     fields.text("all_proxy", &proxy.all_proxy);
-    fields.finish()
+    fields.done()
 }
 
 fn mount(mount: &pb::Mount) -> Value {
-    let mut fields = Fields::default();
+    let mut fields = Members::default();
     fields.number("input", mount.input);
     fields.text("selector", &mount.selector);
     fields.text("dest", &mount.dest);
     fields.number("output", mount.output);
     fields.flag("readonly", mount.readonly);
     fields.number("mountType", mount.mount_type);
-    fields.optional("TmpfsOpt", mount.tmpfs_opt.as_ref().map(|tmpfs| json!({ "size": tmpfs.size })));
-    fields.optional("cacheOpt", mount.cache_opt.as_ref().map(cache));
+    fields.value("TmpfsOpt", mount.tmpfs_opt.as_ref().map(|tmpfs| json!({ "size": tmpfs.size })));
+    fields.value("cacheOpt", mount.cache_opt.as_ref().map(cache));
     let secret = mount.secret_opt.as_ref();
-    fields.optional(
+    fields.value(
         "secretOpt",
         secret.map(|secret| lent(&secret.id, [secret.uid, secret.gid, secret.mode], secret.optional)),
     );
     let ssh = mount.ssh_opt.as_ref();
-    fields.optional("SSHOpt", ssh.map(|ssh| lent(&ssh.id, [ssh.uid, ssh.gid, ssh.mode], ssh.optional)));
+    fields.value("SSHOpt", ssh.map(|ssh| lent(&ssh.id, [ssh.uid, ssh.gid, ssh.mode], ssh.optional)));
     fields.text("resultID", &mount.result_id);
     fields.number("contentCache", mount.content_cache);
-    fields.finish()
+    fields.done()
 }
 
 fn cache(cache: &pb::CacheOpt) -> Value {
-    let mut fields = Fields::default();
+    let mut fields = Members::default();
     fields.text("ID", &cache.id);
     fields.number("sharing", cache.sharing);
-    fields.finish()
+    fields.done()
 }
 
 /// A secret or an agent's socket, which a graph knows by id only.
 fn lent(id: &str, [uid, gid, mode]: [u32; 3], optional: bool) -> Value {
-    let mut fields = Fields::default();
+    let mut fields = Members::default();
     fields.text("ID", id);
     fields.number("uid", uid);
     fields.number("gid", gid);
     fields.number("mode", mode);
     fields.flag("optional", optional);
-    fields.finish()
+    fields.done()
 }
 
 fn action(action: &pb::FileAction) -> Value {
-    let mut fields = Fields::default();
+    let mut fields = Members::default();
     fields.set("input", json!(action.input));
     fields.set("secondaryInput", json!(action.secondary_input));
     fields.set("output", json!(action.output));
@@ -261,14 +213,14 @@ fn action(action: &pb::FileAction) -> Value {
         Some(file_action::Action::Rm(action)) => json!({ "rm": remove(action) }),
     };
     fields.set("Action", action);
-    fields.finish()
+    fields.done()
 }
 
 fn copy(copy: &pb::FileActionCopy) -> Value {
-    let mut fields = Fields::default();
+    let mut fields = Members::default();
     fields.text("src", &copy.src);
     fields.text("dest", &copy.dest);
-    fields.optional("owner", copy.owner.as_ref().map(owner));
+    fields.value("owner", copy.owner.as_ref().map(owner));
     fields.number("mode", copy.mode);
     fields.flag("followSymlink", copy.follow_symlink);
     fields.flag("dirCopyContents", copy.dir_copy_contents);
@@ -282,51 +234,51 @@ fn copy(copy: &pb::FileActionCopy) -> Value {
     fields.flag("alwaysReplaceExistingDestPaths", copy.always_replace_existing_dest_paths);
     fields.text("modeStr", &copy.mode_str);
     fields.texts("required_paths", &copy.required_paths);
-    fields.finish()
+    fields.done()
 }
 
 fn make_file(file: &pb::FileActionMkFile) -> Value {
-    let mut fields = Fields::default();
+    let mut fields = Members::default();
     fields.text("path", &file.path);
     fields.number("mode", file.mode);
     fields.text("data", &STANDARD.encode(&file.data));
-    fields.optional("owner", file.owner.as_ref().map(owner));
+    fields.value("owner", file.owner.as_ref().map(owner));
     fields.number("timestamp", file.timestamp);
-    fields.finish()
+    fields.done()
 }
 
 fn make_directory(directory: &pb::FileActionMkDir) -> Value {
-    let mut fields = Fields::default();
+    let mut fields = Members::default();
     fields.text("path", &directory.path);
     fields.number("mode", directory.mode);
     fields.flag("makeParents", directory.make_parents);
-    fields.optional("owner", directory.owner.as_ref().map(owner));
+    fields.value("owner", directory.owner.as_ref().map(owner));
     fields.number("timestamp", directory.timestamp);
-    fields.finish()
+    fields.done()
 }
 
 fn symlink(link: &pb::FileActionSymlink) -> Value {
-    let mut fields = Fields::default();
+    let mut fields = Members::default();
     fields.text("oldpath", &link.oldpath);
     fields.text("newpath", &link.newpath);
-    fields.optional("owner", link.owner.as_ref().map(owner));
+    fields.value("owner", link.owner.as_ref().map(owner));
     fields.number("timestamp", link.timestamp);
-    fields.finish()
+    fields.done()
 }
 
 fn remove(remove: &pb::FileActionRm) -> Value {
-    let mut fields = Fields::default();
+    let mut fields = Members::default();
     fields.text("path", &remove.path);
     fields.flag("allowNotFound", remove.allow_not_found);
     fields.flag("allowWildcard", remove.allow_wildcard);
-    fields.finish()
+    fields.done()
 }
 
 fn owner(owner: &pb::ChownOpt) -> Value {
-    let mut fields = Fields::default();
-    fields.optional("user", owner.user.as_ref().map(user));
-    fields.optional("group", owner.group.as_ref().map(user));
-    fields.finish()
+    let mut fields = Members::default();
+    fields.value("user", owner.user.as_ref().map(user));
+    fields.value("group", owner.group.as_ref().map(user));
+    fields.done()
 }
 
 fn user(user: &pb::UserOpt) -> Value {
@@ -335,10 +287,10 @@ fn user(user: &pb::UserOpt) -> Value {
         Some(user_opt::User::ById(0)) => json!({}),
         Some(user_opt::User::ById(id)) => json!({ "byId": id }),
         Some(user_opt::User::ByName(named)) => {
-            let mut fields = Fields::default();
+            let mut fields = Members::default();
             fields.text("name", &named.name);
             fields.number("input", named.input);
-            json!({ "byName": fields.finish() })
+            json!({ "byName": fields.done() })
         }
     };
     json!({ "User": user })

@@ -7,6 +7,7 @@
 mod definition;
 pub mod json;
 pub mod key;
+mod members;
 pub mod pattern;
 pub mod pb;
 mod progress;
@@ -14,5 +15,6 @@ pub mod protojson;
 mod source;
 
 pub use definition::{Builder, Definition, DefinitionError, Edge, Vertex};
+pub use members::Members;
 pub use progress::{LogStream, Outcome, Progress, ProgressEvent};
 pub use source::{FileTimes, GitSource, HttpSource, LocalFilter, Source, SourceError};

@@ -17,6 +17,7 @@ use prost::Message;
 use serde_json::{Map, Value, json};
 
 use crate::definition::Definition;
+use crate::members::Members;
 use crate::pb;
 
 /// The definition, its last element included, which names the root. One that gives nothing is empty.
@@ -40,8 +41,8 @@ pub fn definition(definition: &Definition) -> Value {
 
 fn operation(op: &pb::Op) -> Value {
     let input =
-        |input: &pb::Input| Object::default().text("digest", &input.digest).int("index", input.index).done();
-    let mut object = Object::default();
+        |input: &pb::Input| Members::default().text("digest", &input.digest).int("index", input.index).done();
+    let mut object = Members::default();
     object.value("inputs", list(&op.inputs, input));
     match &op.op {
         Some(pb::op::Op::Exec(exec)) => object.value("exec", Some(exec::exec(exec))),
@@ -52,7 +53,7 @@ fn operation(op: &pb::Op) -> Value {
             object.value("merge", Some(json!({ "inputs": list(&merge.inputs, input) })))
         }
         Some(pb::op::Op::Diff(diff)) => {
-            let mut parts = Object::default();
+            let mut parts = Members::default();
             parts.value("lower", diff.lower.as_ref().map(|lower| number("input", lower.input)));
             parts.value("upper", diff.upper.as_ref().map(|upper| number("input", upper.input)));
             object.value("diff", Some(parts.done()))
@@ -62,19 +63,19 @@ fn operation(op: &pb::Op) -> Value {
     };
     object.value("platform", op.platform.as_ref().map(platform));
     let constraints =
-        |constraints: &pb::WorkerConstraints| Object::default().texts("filter", &constraints.filter).done();
+        |constraints: &pb::WorkerConstraints| Members::default().texts("filter", &constraints.filter).done();
     object.value("constraints", op.constraints.as_ref().map(constraints)).done()
 }
 
 fn platform(platform: &pb::Platform) -> Value {
-    let mut object = Object::default();
+    let mut object = Members::default();
     object.text("Architecture", &platform.architecture).text("OS", &platform.os);
     object.text("Variant", &platform.variant).text("OSVersion", &platform.os_version);
     object.texts("OSFeatures", &platform.os_features).done()
 }
 
 fn source_op(source: &pb::SourceOp) -> Value {
-    let mut object = Object::default();
+    let mut object = Members::default();
     object.text("identifier", &source.identifier);
     object.value("attrs", (!source.attrs.is_empty()).then(|| json!(source.attrs))).done()
 }
@@ -83,7 +84,7 @@ fn build_op(build: &pb::BuildOp) -> Value {
     let inputs: Map<String, Value> =
         build.inputs.iter().map(|(name, input)| (name.clone(), number("input", input.input))).collect();
     let definition = |wire: &pb::Definition| json!({ "def": list(&wire.def, |bytes| json!(BASE64_STANDARD.encode(bytes))) });
-    let mut object = Object::default();
+    let mut object = Members::default();
     object.int("builder", build.builder);
     object.value("inputs", (!inputs.is_empty()).then_some(Value::Object(inputs)));
     object.value("def", build.def.as_ref().map(definition));
@@ -92,21 +93,21 @@ fn build_op(build: &pb::BuildOp) -> Value {
 
 fn metadata(metadata: &pb::OpMetadata) -> Value {
     let group = |group: &pb::ProgressGroup| {
-        Object::default().text("id", &group.id).text("name", &group.name).flag("weak", group.weak).done()
+        Members::default().text("id", &group.id).text("name", &group.name).flag("weak", group.weak).done()
     };
     let resources = |resources: &pb::LinuxResources| {
-        let mut object = Object::default();
-        object.small("memory", resources.memory).small("memorySwap", resources.memory_swap);
+        let mut object = Members::default();
+        object.number("memory", resources.memory).number("memorySwap", resources.memory_swap);
         object.value("cpuShares", (resources.cpu_shares != 0).then(|| json!(resources.cpu_shares)));
         object.value("cpuPeriod", (resources.cpu_period != 0).then(|| json!(resources.cpu_period)));
-        object.small("cpuQuota", resources.cpu_quota).text("cpusetCpus", &resources.cpuset_cpus);
+        object.number("cpuQuota", resources.cpu_quota).text("cpusetCpus", &resources.cpuset_cpus);
         object.text("cpusetMems", &resources.cpuset_mems).done()
     };
-    let mut object = Object::default();
+    let mut object = Members::default();
     object.flag("ignore_cache", metadata.ignore_cache);
     object.value("description", (!metadata.description.is_empty()).then(|| json!(metadata.description)));
     let exported = metadata.export_cache.as_ref();
-    object.value("export_cache", exported.map(|cache| Object::default().flag("Value", cache.value).done()));
+    object.value("export_cache", exported.map(|cache| Members::default().flag("Value", cache.value).done()));
     object.value("caps", (!metadata.caps.is_empty()).then(|| json!(metadata.caps)));
     object.value("progress_group", metadata.progress_group.as_ref().map(group));
     object.value("linux_resources", metadata.linux_resources.as_ref().map(resources)).done()
@@ -117,79 +118,40 @@ fn source(source: &pb::Source) -> Value {
         .locations
         .iter()
         .map(|(digest, at)| {
-            let mut object = Object::default();
+            let mut object = Members::default();
             (digest.clone(), object.value("locations", list(&at.locations, location)).done())
         })
         .collect();
     let info = |info: &pb::SourceInfo| {
-        let mut object = Object::default();
+        let mut object = Members::default();
         object.text("filename", &info.filename).text("data", &BASE64_STANDARD.encode(&info.data));
         object.text("language", &info.language).done()
     };
-    let mut object = Object::default();
+    let mut object = Members::default();
     object.value("locations", (!locations.is_empty()).then_some(Value::Object(locations)));
     object.value("infos", list(&source.infos, info)).done()
 }
 
 fn location(location: &pb::Location) -> Value {
     let position = |position: &pb::Position| {
-        let mut object = Object::default();
-        object.small("line", position.line.into()).small("character", position.character.into()).done()
+        let mut object = Members::default();
+        object.number("line", position.line).number("character", position.character).done()
     };
     let range = |range: &pb::Range| {
-        let mut object = Object::default();
+        let mut object = Members::default();
         object.value("start", range.start.as_ref().map(position));
         object.value("end", range.end.as_ref().map(position)).done()
     };
-    let mut object = Object::default();
-    object.small("sourceIndex", location.source_index.into());
+    let mut object = Members::default();
+    object.number("sourceIndex", location.source_index);
     object.value("ranges", list(&location.ranges, range)).done()
 }
 
 fn number(name: &str, number: i64) -> Value {
-    Object::default().int(name, number).done()
+    Members::default().int(name, number).done()
 }
 
 /// The list, unless it is empty.
 fn list<T>(items: &[T], value: impl FnMut(&T) -> Value) -> Option<Value> {
     (!items.is_empty()).then(|| items.iter().map(value).collect())
-}
-
-/// An object without the members that have their default values.
-#[derive(Default)]
-struct Object(Map<String, Value>);
-
-impl Object {
-    fn value(&mut self, name: &str, value: Option<Value>) -> &mut Self {
-        if let Some(value) = value {
-            self.0.insert(name.to_owned(), value);
-        }
-        self
-    }
-
-    fn text(&mut self, name: &str, text: &str) -> &mut Self {
-        self.value(name, (!text.is_empty()).then(|| json!(text)))
-    }
-
-    fn texts(&mut self, name: &str, texts: &[String]) -> &mut Self {
-        self.value(name, (!texts.is_empty()).then(|| json!(texts)))
-    }
-
-    /// A 64-bit number.
-    fn int(&mut self, name: &str, number: i64) -> &mut Self {
-        self.value(name, (number != 0).then(|| json!(number.to_string())))
-    }
-
-    /// A smaller number, or one in metadata.
-    fn small(&mut self, name: &str, number: i64) -> &mut Self {
-        self.value(name, (number != 0).then(|| json!(number)))
-    }
-
-    fn flag(&mut self, name: &str, flag: bool) -> &mut Self {
-        self.value(name, flag.then(|| json!(true)))
-    }
-
-    fn done(&mut self) -> Value {
-        Value::Object(std::mem::take(&mut self.0))
-    }
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Object, list};
+use super::list;
+use crate::members::Members;
 use crate::pb;
 
 /// `exec` of an operation.
@@ -17,13 +18,13 @@ pub(super) fn exec(exec: &pb::ExecOp) -> Value {
         pb::SecurityMode::Insecure => "INSECURE",
     };
     let secret = |secret: &pb::SecretEnv| {
-        let mut object = Object::default();
+        let mut object = Members::default();
         object.text("ID", &secret.id).text("name", &secret.name).flag("optional", secret.optional).done()
     };
     let device = |device: &pb::CdiDevice| {
-        Object::default().text("name", &device.name).flag("optional", device.optional).done()
+        Members::default().text("name", &device.name).flag("optional", device.optional).done()
     };
-    let mut object = Object::default();
+    let mut object = Members::default();
     object.value("meta", exec.meta.as_ref().map(meta));
     object.value("mounts", list(&exec.mounts, mount));
     object.text("network", network).text("security", security);
@@ -34,16 +35,16 @@ pub(super) fn exec(exec: &pb::ExecOp) -> Value {
 fn meta(meta: &pb::Meta) -> Value {
     let host = |host: &pb::HostIp| json!({ "Host": host.host, "IP": host.ip });
     let limit = |limit: &pb::Ulimit| {
-        let mut object = Object::default();
+        let mut object = Members::default();
         object.text("Name", &limit.name).int("Soft", limit.soft).int("Hard", limit.hard).done()
     };
     let proxy = |proxy: &pb::ProxyEnv| {
-        let mut object = Object::default();
+        let mut object = Members::default();
         object.text("httpProxy", &proxy.http_proxy).text("httpsProxy", &proxy.https_proxy);
         object.text("ftpProxy", &proxy.ftp_proxy).text("noProxy", &proxy.no_proxy);
         object.text("allProxy", &proxy.all_proxy).done()
     };
-    let mut object = Object::default();
+    let mut object = Members::default();
     object.texts("args", &meta.args).texts("env", &meta.env);
     object.text("cwd", &meta.cwd).text("user", &meta.user).text("hostname", &meta.hostname);
     object.value("proxyEnv", meta.proxy_env.as_ref().map(proxy));
@@ -66,25 +67,26 @@ fn mount(mount: &pb::Mount) -> Value {
         pb::CacheSharingOpt::Private => "PRIVATE",
         pb::CacheSharingOpt::Locked => "LOCKED",
     };
-    let cache =
-        |cache: &pb::CacheOpt| Object::default().text("ID", &cache.id).text("sharing", sharing(cache)).done();
+    let cache = |cache: &pb::CacheOpt| {
+        Members::default().text("ID", &cache.id).text("sharing", sharing(cache)).done()
+    };
     let secret = |secret: &pb::SecretOpt| {
-        let mut object = Object::default();
-        object.text("ID", &secret.id).small("uid", secret.uid.into()).small("gid", secret.gid.into());
-        object.small("mode", secret.mode.into()).flag("optional", secret.optional).done()
+        let mut object = Members::default();
+        object.text("ID", &secret.id).number("uid", secret.uid).number("gid", secret.gid);
+        object.number("mode", secret.mode).flag("optional", secret.optional).done()
     };
     let agent = |agent: &pb::SshOpt| {
-        let mut object = Object::default();
-        object.text("ID", &agent.id).small("uid", agent.uid.into()).small("gid", agent.gid.into());
-        object.small("mode", agent.mode.into()).flag("optional", agent.optional).done()
+        let mut object = Members::default();
+        object.text("ID", &agent.id).number("uid", agent.uid).number("gid", agent.gid);
+        object.number("mode", agent.mode).flag("optional", agent.optional).done()
     };
     let content = match mount.content_cache() {
         pb::MountContentCache::Default => "",
         pb::MountContentCache::On => "ON",
         pb::MountContentCache::Off => "OFF",
     };
-    let tmpfs = |tmpfs: &pb::TmpfsOpt| Object::default().int("size", tmpfs.size).done();
-    let mut object = Object::default();
+    let tmpfs = |tmpfs: &pb::TmpfsOpt| Members::default().int("size", tmpfs.size).done();
+    let mut object = Members::default();
     object.int("input", mount.input).int("output", mount.output);
     object.text("dest", &mount.dest).text("selector", &mount.selector);
     object.flag("readonly", mount.readonly).text("mountType", kind);
