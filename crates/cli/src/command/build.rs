@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -33,8 +33,7 @@ const METADATA_WARNINGS: &str = "BUILDX_METADATA_WARNINGS";
 /// Runs the command.
 pub(crate) async fn run(global: &Global, args: &Build) -> Result<ExitCode, Error> {
     let mode = progress::mode(args.quiet, args.progress)?;
-    let files = [&args.metadata_file, &args.iidfile]
-        .map(|path| path.as_deref().filter(|path| !path.as_os_str().is_empty()));
+    let files = [&args.metadata_file, &args.iidfile].map(given_path);
     let request = request(global, args)?;
     let method = match (args.check, args.call.as_str()) {
         (true, "build") => "check",
@@ -107,10 +106,7 @@ fn request(global: &Global, args: &Build) -> Result<BuildRequest, Error> {
         annotations,
         terms: terms::terms(&args.terms)?,
         attestations: attest_spec::options(args, artifacts)?,
-        reported_provenance: args
-            .metadata_file
-            .as_ref()
-            .filter(|path| !path.as_os_str().is_empty())
+        reported_provenance: given_path(&args.metadata_file)
             .and_then(|_| metadata::provenance_mode(&env::var(METADATA_PROVENANCE).unwrap_or_default())),
         cache: build_flags::cache(args)?,
         pull: args.pull,
@@ -166,6 +162,10 @@ pub(crate) fn verify_mode(level: VerifyLevel) -> VerifyMode {
 /// A value, unless it is empty: scripts write `--target=$TARGET` whether they have one or not.
 fn given(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
+}
+
+fn given_path(path: &Option<PathBuf>) -> Option<&Path> {
+    path.as_deref().filter(|path| !path.as_os_str().is_empty())
 }
 
 /// The platforms of the flag, each once, or else that of the environment.
