@@ -21,7 +21,8 @@ use crate::file::Source;
 use crate::images::chain_key;
 use crate::output::{ClientDirectory, Output, mounted};
 use crate::reads::{Read, reads};
-use crate::select::{Item, select, whole};
+use crate::select::select;
+use crate::selection::Selection;
 use crate::solver::{Failed, Solver, all, base_input, platform_of};
 
 /// What is known of a vertex before it runs.
@@ -31,15 +32,6 @@ pub(crate) struct Keyed {
     pub(crate) id: Digest,
     /// What its actions or mounts read from the client, by their position.
     pub(crate) selected: BTreeMap<usize, Arc<Selection>>,
-}
-
-/// Files of the client, as they were when they were hashed.
-#[derive(Debug)]
-pub(crate) struct Selection {
-    /// What was selected.
-    pub(crate) items: Vec<Item>,
-    /// What it is.
-    pub(crate) content: Digest,
 }
 
 /// Names of the keys of a kind of step. Raised when their meaning changes.
@@ -95,7 +87,7 @@ impl Solver {
                         Some(identity) => identity,
                         None => chain_key(chain, &platform_of(vertex)?),
                     },
-                    Some(Output::Client(client)) => self.whole_directory(client).await?.content,
+                    Some(Output::Client(client)) => client.all(&self.engine.store).await?.content,
                     None => return Err(Fault::Graph("a source gives nothing".to_owned()).into()),
                 };
                 Ok(Keyed { id, selected: BTreeMap::new() })
@@ -140,7 +132,7 @@ impl Solver {
             if let Some(client) = self.client_directory(definition, edge.vertex).await? {
                 let selection = self.client_content(definition, edge.vertex, &client, &read.what).await?;
                 content.push(selection.content);
-                selected.insert(read.position, Arc::new(selection));
+                selected.insert(read.position, selection);
             } else if is_all_of_a_source(definition, edge.vertex, read) {
                 as_a_whole.insert(read.input);
             } else {
@@ -195,34 +187,13 @@ impl Solver {
         source: Digest,
         client: &ClientDirectory,
         what: &FileActionCopy,
-    ) -> Result<Selection, Failed> {
+    ) -> Result<Arc<Selection>, Failed> {
         let vertex = definition.vertex(&source).expect("a definition is closed under its inputs");
         self.started(vertex);
-        let hashed = self.hash_client(client, what).await;
+        let hashed = client.select(&self.engine.store, what).await;
         // The fault is the reader's: its line names what is missing.
         self.ended(vertex, Outcome::Done);
         Ok(hashed?)
-    }
-
-    async fn hash_client(&self, client: &ClientDirectory, what: &FileActionCopy) -> Result<Selection, Fault> {
-        let (store, client, what) = (Arc::clone(&self.engine.store), client.clone(), what.clone());
-        blocking(move || {
-            let source = client.source()?;
-            let root = source.root();
-            let items = select(&root, &what)?;
-            let remembered = store.file_hashes();
-            let content = content::digest(&items, root.ownership, Some(&remembered))?;
-            remembered.flush()?;
-            Ok(Selection { items, content })
-        })
-        .await
-    }
-
-    /// All that takes part of a client's directory, looked at once.
-    pub(crate) async fn whole_directory(&self, client: &ClientDirectory) -> Result<Arc<Selection>, Fault> {
-        let everything = whole("/");
-        let look = || async { Ok(Arc::new(self.hash_client(client, &everything).await?)) };
-        client.whole.get_or_try_init(look).await.cloned()
     }
 
     /// The content of what is read from another tree, which is made for this if it is not there.

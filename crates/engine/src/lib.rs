@@ -7,7 +7,6 @@
 mod agent;
 mod blocking;
 mod chain;
-mod client_copies;
 mod content;
 mod engine;
 mod environment;
@@ -29,6 +28,7 @@ mod reads;
 mod rooted;
 mod secrets;
 mod select;
+mod selection;
 mod solver;
 mod sources;
 mod tail;

@@ -212,9 +212,9 @@ async fn shown(
         }
         Some(Output::Client(_)) => {
             let selection = keyed.selected.get(&position).expect("a key has what mounts show of the client");
-            let copy = solver.client_copies.get(&engine.store, selection, &solver.job.cancel).await?;
+            let copy = selection.copied(&engine.store, &solver.job.cancel).await?;
             let selector = selection.items.first().map(|item| PathBuf::from(&item.name)).unwrap_or_default();
-            Ok(Shown { directories: vec![copy.path().to_owned()], selector })
+            Ok(Shown { directories: vec![copy], selector })
         }
         None => Err(Fault::Graph(format!("a step has no input {input}"))),
     }

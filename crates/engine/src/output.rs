@@ -6,13 +6,12 @@ use std::sync::Arc;
 use gantry_llb::LocalFilter;
 use gantry_sandbox::{Tree, with_trees};
 use gantry_store::Store;
-use tokio::sync::OnceCell;
 
 use crate::chain::LayerChain;
 use crate::error::Fault;
 use crate::file::Source;
-use crate::keys::Selection;
 use crate::select::ContextFilter;
+use crate::selection::Selections;
 
 /// What a vertex gives.
 #[derive(Debug, Clone)]
@@ -31,8 +30,8 @@ pub(crate) struct ClientDirectory {
     pub(crate) directory: PathBuf,
     /// What of it takes part.
     pub(crate) filter: LocalFilter,
-    /// All of that, once somebody has looked.
-    pub(crate) whole: Arc<OnceCell<Arc<Selection>>>,
+    /// What was looked at of that.
+    pub(crate) selections: Arc<Selections>,
 }
 
 impl ClientDirectory {

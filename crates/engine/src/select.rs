@@ -104,6 +104,47 @@ pub(crate) fn whole(directory: &str) -> FileActionCopy {
     }
 }
 
+/// What a copy names, apart from what becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Wanted {
+    path: Named,
+    follows: bool,
+    may_be_nothing: bool,
+    include: Vec<String>,
+    exclude: Vec<String>,
+    required: Vec<String>,
+}
+
+/// How a copy names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Named {
+    /// By a pattern.
+    Pattern(String),
+    /// By a path, cleaned.
+    Path(PathBuf),
+}
+
+impl Wanted {
+    /// What this copy names. All that is there has one name, however it is written.
+    pub(crate) fn by(copy: &FileActionCopy) -> Self {
+        let is_pattern = copy.allow_wildcard && has_wildcard(&copy.src);
+        let path = match is_pattern {
+            true => Named::Pattern(copy.src.clone()),
+            false => Named::Path(rooted::clean_relative(Path::new(&copy.src))),
+        };
+        let is_root = path == Named::Path(PathBuf::new());
+        let filters = !copy.include_patterns.is_empty() || !copy.exclude_patterns.is_empty();
+        Self {
+            path,
+            follows: copy.follow_symlink && (filters || !is_root),
+            may_be_nothing: is_pattern && copy.allow_empty_wildcard,
+            include: copy.include_patterns.clone(),
+            exclude: copy.exclude_patterns.clone(),
+            required: copy.required_paths.clone(),
+        }
+    }
+}
+
 /// Selects what one copy action copies.
 pub(crate) fn select(source: &SourceRoot<'_>, copy: &FileActionCopy) -> Result<Vec<Item>, Fault> {
     let walk = Walk::new(source, copy)?;

@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::blocking::blocking;
 use crate::chain::LayerChain;
-use crate::client_copies::{ClientCopies, copy_selected};
 use crate::engine::{Engine, Job};
 use crate::error::{EngineError, Fault};
 use crate::exec::ExecStep;
@@ -43,7 +42,6 @@ pub struct Solver {
     pub(crate) job: Job,
     cells: Mutex<HashMap<Digest, Arc<Cell>>>,
     running: Semaphore,
-    pub(crate) client_copies: ClientCopies,
     /// Cancelled, that is to say set, when the first key could not be had without looking at files.
     pub(crate) work_ahead: CancellationToken,
     /// What failed first.
@@ -79,7 +77,6 @@ impl Solver {
             job,
             cells: Mutex::default(),
             running,
-            client_copies: ClientCopies::default(),
             work_ahead: CancellationToken::new(),
             failure: OnceLock::new(),
             observer: None,
@@ -249,7 +246,7 @@ impl Solver {
                 let directory =
                     directory.ok_or_else(|| Fault::Graph(format!("there is no local source `{name}`")))?;
                 let directory = directory.clone();
-                Ok(Output::Client(ClientDirectory { name, directory, filter, whole: Arc::default() }))
+                Ok(Output::Client(ClientDirectory { name, directory, filter, selections: Arc::default() }))
             }
             Source::Http(source) => Ok(self.arrived(vertex, self.http(vertex, &source).await?)),
             Source::Git(source) => Ok(self.arrived(vertex, self.git(vertex, &source).await?)),
@@ -325,7 +322,7 @@ impl Solver {
             Output::Tree(chain) => return Ok(chain.clone()),
             Output::Client(client) => client,
         };
-        let selection = self.whole_directory(client).await?;
+        let selection = client.all(&self.engine.store).await?;
         let mut key = KeyWriter::new("gantry client tree 1");
         key.part(selection.content.as_bytes());
         let key = key.finish();
@@ -335,7 +332,7 @@ impl Solver {
         let (store, cancel) = (Arc::clone(&self.engine.store), self.job.cancel.clone());
         let chain = blocking(move || {
             let layer = NewLayer::start(&store, &LayerChain::default())?;
-            copy_selected(&selection, &layer.upper(), &cancel)?;
+            selection.copy_to(&layer.upper(), &cancel)?;
             layer.keep(&store)
         })
         .await?;
